@@ -40,6 +40,8 @@ export interface ChannelOptions<V extends AnyVersion = Dialect["version"]> {
    * keeps all that came with it. Copies are handed out when absent.
    */
   readonly isInputStable?: boolean;
+  /** Flow-mods are handed out as they came, for somebody else to read. */
+  readonly leavesFlowMods?: boolean;
 }
 
 export type ChannelOutput =
@@ -49,6 +51,8 @@ export type ChannelOutput =
   | { readonly type: "established" }
   /** Never hello or echo: these are the session's own, but for echo replies where it never probes. `request` is what an error answer has to quote. */
   | { readonly type: "message"; readonly message: OpenFlowMessage; readonly request: Uint8Array }
+  /** One that is left to be read in the session's dialect; whether it can be is not known. */
+  | { readonly type: "unread_flow_mod"; readonly header: MessageHeader; readonly request: Uint8Array }
   | {
       readonly type: "malformed";
       readonly error: WireError;
@@ -72,6 +76,7 @@ export class ChannelSession<V extends AnyVersion = Dialect["version"]> {
   readonly #versions: readonly AnyVersion[];
   readonly #onReceived: ((message: Uint8Array) => void) | undefined;
   readonly #isInputStable: boolean;
+  readonly #leavesFlowMods: boolean;
   #dialect: AnyDialect = OPENFLOW_13;
   #state: "idle" | "hello_sent" | "established" | "closed" = "idle";
   #pending: Uint8Array = EMPTY;
@@ -87,6 +92,7 @@ export class ChannelSession<V extends AnyVersion = Dialect["version"]> {
     this.#answerMalformed = options.answerMalformed;
     this.#onReceived = options.onReceived;
     this.#isInputStable = options.isInputStable ?? false;
+    this.#leavesFlowMods = options.leavesFlowMods ?? false;
     this.#versions = [...(options.versions ?? [OFP13_VERSION])].sort((a, b) => a - b);
   }
 
@@ -203,6 +209,11 @@ export class ChannelSession<V extends AnyVersion = Dialect["version"]> {
       return;
     }
     this.#onReceived?.(bytes);
+    const isFlowMod = header.typeCode === OFPT.flow_mod && header.version === this.#dialect.version;
+    if (isFlowMod && this.#leavesFlowMods) {
+      outputs.push({ type: "unread_flow_mod", header, request: bytes });
+      return;
+    }
     let message: OpenFlowMessage;
     try {
       message = parseMessage(bytes, this.#dialect);

@@ -4,6 +4,7 @@
 import type { Instruction } from "./actions.js";
 import { readActions, writeActions } from "./actions-wire.js";
 import { OFP13_VERSION, OFP15_VERSION, OFPM_MAX } from "./constants.js";
+import { NO_INSTRUCTIONS, RememberedInstructions } from "./remembered-instructions.js";
 import { nameOf, type Reader, type Writer } from "./wire.js";
 
 /** Instruction types on the wire. */
@@ -17,8 +18,25 @@ export const OFPIT = {
   experimenter: 0xffff,
 } as const;
 
-/** Reads instructions to the reader's end. */
+const remembered = new RememberedInstructions();
+
+/** Reads instructions to the reader's end. The same bytes may give the same list again. */
 export function readInstructions(reader: Reader): readonly Instruction[] {
+  const { bytes, offset, end, version } = reader;
+  if (offset === end) return NO_INSTRUCTIONS;
+  // Whoever checks what is read wants to see each.
+  if (reader.checks !== undefined) return readList(reader);
+  const known = remembered.find(version, bytes, offset, end);
+  if (known !== undefined) {
+    reader.skip(end - offset, "instructions");
+    return known;
+  }
+  const instructions = readList(reader);
+  remembered.keep(version, bytes, offset, end, instructions);
+  return instructions;
+}
+
+function readList(reader: Reader): readonly Instruction[] {
   // All of the list is looked at before what is in the instructions, and there first what is applied at once: so Open
   // vSwitch finds which of several faults to tell.
   const frames: Frame[] = [];

@@ -19,17 +19,17 @@ import {
   WireError,
 } from "../../base/openflow/index.js";
 import { BUNDLE_BYTES_MAX, BUNDLE_IDLE_MS, BUNDLE_MESSAGES_MAX, BUNDLES_MAX } from "./limits.js";
-import type { SwitchChange } from "./switch-model.js";
+import type { EncodedFlowMod, SwitchChange } from "./switch-model.js";
 
 /** A change that is yet to be applied, and what an error about it has to quote. */
-export interface PendingChange {
-  readonly change: SwitchChange;
+export interface PendingChange<Change = SwitchChange | EncodedFlowMod> {
+  readonly change: Change;
   readonly request: Uint8Array;
 }
 
 interface Bundle {
   readonly flags: number;
-  readonly changes: PendingChange[];
+  readonly changes: PendingChange<SwitchChange>[];
   isClosed: boolean;
   bytes: number;
   idleSinceMs: number;
@@ -40,7 +40,7 @@ interface Bundle {
 /** What is to be done about a request: answer with an error or with `reply`, after applying `changes` of a commit. */
 export type BundleOutcome =
   | { readonly error: OfpErrorName }
-  | { readonly reply: BundleControl["control"]; readonly changes?: readonly PendingChange[] };
+  | { readonly reply: BundleControl["control"]; readonly changes?: readonly PendingChange<SwitchChange>[] };
 
 const FLAGS_KNOWN = OFPBF_ATOMIC | OFPBF_ORDERED;
 /** Of each message only this much is kept for errors. */

@@ -8,7 +8,7 @@ import type { AnswerQueue } from "./answer-queue.js";
 import { Bundles, type PendingChange } from "./bundles.js";
 import { BUNDLE_IDLE_MS } from "./limits.js";
 import type { MessageSender } from "./message-sender.js";
-import type { ChangeRefusal, SwitchChange, SwitchModel } from "./switch-model.js";
+import type { ChangeRefusal, EncodedFlowMod, SwitchChange, SwitchModel } from "./switch-model.js";
 
 export interface ChangeQueueModules {
   readonly model: SwitchModel;
@@ -39,7 +39,7 @@ export class ChangeQueue {
   }
 
   /** The change waits for flush(). */
-  add(change: SwitchChange, request: Uint8Array): void {
+  add(change: SwitchChange | EncodedFlowMod, request: Uint8Array): void {
     this.#batch.push({ change, request });
   }
 
@@ -91,7 +91,7 @@ export class ChangeQueue {
   }
 
   /** The refused message's own error comes first, then the commit's. */
-  #commit(changes: readonly PendingChange[], reply: BundleControl, request: Uint8Array): void {
+  #commit(changes: readonly PendingChange<SwitchChange>[], reply: BundleControl, request: Uint8Array): void {
     const { model, origin, answers, sender } = this.#modules;
     const done = model.changeAtomically(
       changes.map(({ change }) => change),
@@ -123,6 +123,8 @@ export class ChangeQueue {
 
   #note(refusal: ChangeRefusal): void {
     const { log, connection } = this.#modules;
-    log.debug({ connection, error: refusal.error }, refusal.message);
+    const fields = { connection, error: refusal.error };
+    if (refusal.isMalformed === true) log.warn(fields, refusal.message);
+    else log.debug(fields, refusal.message);
   }
 }

@@ -93,6 +93,9 @@ export class Connection implements ConnectionState {
     this.#session = new ChannelSession({
       probeIntervalMs: options.probeIntervalMs,
       answerMalformed: false,
+      // Node gives each read memory of its own.
+      isInputStable: true,
+      leavesFlowMods: true,
       versions: modules.versions(),
       ...(onExchanged === undefined ? {} : { onReceived: onExchanged }),
     });
@@ -227,6 +230,9 @@ export class Connection implements ConnectionState {
         break;
       case "message":
         this.#onMessage(output.message, output.request);
+        break;
+      case "unread_flow_mod":
+        this.#dispatcher.dispatchFlowMod(output.header.xid, this.#session.dialect, output.request);
         break;
       case "malformed":
         this.#onMalformed(output.error, output.header, output.request);

@@ -32,14 +32,23 @@ import {
   type PacketQueue,
   type PortDescription,
   type PortStats,
+  parseMessage,
   type QueueStats,
   type TableFeatures,
   type TableStats,
+  WireError,
 } from "../../base/openflow/index.js";
 import type { ConnectionFilter } from "../conntrack/index.js";
 import { TunnelOptions } from "../flow/index.js";
 import { describeGroups, describeTables, NO_METERS } from "./capabilities.js";
-import type { AtomicRefusal, ChangeRefusal, SwitchChange, SwitchEvent, SwitchModel } from "./switch-model.js";
+import type {
+  AtomicRefusal,
+  ChangeRefusal,
+  EncodedFlowMod,
+  SwitchChange,
+  SwitchEvent,
+  SwitchModel,
+} from "./switch-model.js";
 
 const TABLE_COUNT = 254;
 const FIELDS = [
@@ -117,14 +126,18 @@ export class MemorySwitch implements SwitchModel {
     else for (const listener of this.#listeners) listener(event);
   }
 
-  async change(changes: readonly SwitchChange[]): Promise<readonly (ChangeRefusal | undefined)[]> {
+  async change(
+    changes: readonly (SwitchChange | EncodedFlowMod)[],
+  ): Promise<readonly (ChangeRefusal | undefined)[]> {
     await this.gate;
     return changes.map((change) => {
       try {
-        this.#apply(change);
+        const isEncoded = change.type === "encoded_flow_mod";
+        this.#apply(isEncoded ? (parseMessage(change.bytes, change.dialect) as FlowMod) : change);
         return undefined;
       } catch (thrown) {
-        if (thrown instanceof Refused) return { error: thrown.error, message: thrown.message };
+        if (thrown instanceof Refused || thrown instanceof WireError)
+          return { error: thrown.error, message: thrown.message };
         throw thrown;
       }
     });

@@ -2,6 +2,7 @@
 
 import { PlinthError } from "../../base/errors/index.js";
 import {
+  type Dialect,
   isErrorName,
   type MultipartRequest,
   OFP10_VERSION,
@@ -52,6 +53,13 @@ export class RequestDispatcher {
       else if (message.type === "multipart_request") this.#multipart(message, request);
       else this.#answer(message, request, false);
     }
+  }
+
+  /** A flow-mod in the dialect that was agreed on. */
+  dispatchFlowMod(xid: number, dialect: Dialect, request: Uint8Array): void {
+    const { changes, state } = this.#modules;
+    if (state.role === "slave") changes.refuse("OFPBRC_IS_SLAVE", xid, request);
+    else changes.add({ type: "encoded_flow_mod", xid, dialect, bytes: request }, request);
   }
 
   #multipart(piece: MultipartRequest, request: Uint8Array): void {

@@ -9,6 +9,7 @@
 
 import type {
   AggregateStats,
+  Dialect,
   FlowMod,
   FlowRemoved,
   FlowStats,
@@ -42,11 +43,22 @@ import type { FlowChange } from "../flow/index.js";
 /** A message that changes the switch, or sends a packet through it in order with the changes. */
 export type SwitchChange = FlowMod | GroupMod | MeterMod | PortMod | PacketOut | Resume;
 
+/** A flow-mod as it came: the switch reads it where it carries it out, and refuses one that cannot be read. */
+export interface EncodedFlowMod {
+  readonly type: "encoded_flow_mod";
+  readonly xid: number;
+  readonly dialect: Dialect;
+  /** Of one whole message of this type. */
+  readonly bytes: Uint8Array;
+}
+
 /** Refused, with the error to answer. Nothing of the change was applied. */
 export interface ChangeRefusal {
   readonly error: OfpErrorName;
   /** For logs. */
   readonly message: string;
+  /** The message itself is wrong, whatever the switch holds. */
+  readonly isMalformed?: boolean;
 }
 
 /** A list of changes was refused because of this one. Nothing of the list was applied. */
@@ -85,7 +97,10 @@ export interface SwitchModel {
   readonly hidesReassembly?: boolean;
 
   /** Applies all, in order; `origin` is named in flow-change events. Result n belongs to change n and is undefined when it is in force. */
-  change(changes: readonly SwitchChange[], origin?: number): Promise<readonly (ChangeRefusal | undefined)[]>;
+  change(
+    changes: readonly (SwitchChange | EncodedFlowMod)[],
+    origin?: number,
+  ): Promise<readonly (ChangeRefusal | undefined)[]>;
   /**
    * Applies all, in order, or nothing: undefined when all are in force. No packet that arrives at a port is judged
    * by a part of them.

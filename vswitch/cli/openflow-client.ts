@@ -264,7 +264,7 @@ export class OpenFlowClient {
       } else if (output.type === "message") this.#receive({ bytes: output.request, message: output.message });
       // What is not understood may still be printed.
       else if (output.type === "malformed") this.#receive({ bytes: output.request, message: undefined });
-      else this.#fail(this.#refused(output.reason));
+      else if (output.type === "close") this.#fail(this.#refused(output.reason));
     }
   }
 

@@ -3,12 +3,13 @@
 // a trial without them comes first, is undone, and then everything is done in order.
 // Thread: datapath worker, between breaths.
 import { assert } from "../../base/assert/index.js";
+import { WireError } from "../../base/openflow/index.js";
 import { openFlowErrorOf } from "../flow/index.js";
 import type { Bridge, BridgeChange } from "./bridge.js";
 import type { Refusal } from "./requests.js";
 
 /** Which change was refused, and why. */
-export interface AtomicRefusal extends Refusal {
+export interface IndexedRefusal extends Refusal {
   readonly index: number;
 }
 
@@ -18,7 +19,7 @@ export function applyAtomically(
   changes: readonly BridgeChange[],
   nowMs: number,
   origin = 0,
-): AtomicRefusal | undefined {
+): IndexedRefusal | undefined {
   bridge.begin();
   const refusal = firstRefusal(bridge, changes, nowMs, origin);
   if (refusal !== undefined) {
@@ -42,7 +43,7 @@ function firstRefusal(
   changes: readonly BridgeChange[],
   nowMs: number,
   origin: number,
-): AtomicRefusal | undefined {
+): IndexedRefusal | undefined {
   for (const [index, change] of changes.entries()) {
     const refusal = attempt(() => {
       if (change.type === "packet_out") bridge.checkPacketOut(change);
@@ -54,12 +55,14 @@ function firstRefusal(
   return undefined;
 }
 
-/** The OpenFlow error that `run` throws; rethrows every other. */
+/** The OpenFlow error that `run` throws, or that a message it cannot read deserves; rethrows every other. */
 export function attempt(run: () => void): Refusal | undefined {
   try {
     run();
     return undefined;
   } catch (thrown) {
+    if (thrown instanceof WireError)
+      return { error: thrown.error, message: thrown.message, isMalformed: true };
     const error = openFlowErrorOf(thrown);
     if (error === undefined) throw thrown;
     return { error, message: (thrown as Error).message };

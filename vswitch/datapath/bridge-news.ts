@@ -26,6 +26,13 @@ export class BridgeNews {
     return true;
   }
 
+  /** A flow-mod did nothing but what it says. False where somebody is to be told what that was. */
+  keepMessage(encoded: Uint8Array): boolean {
+    if (this.#held !== null || this.isWatched) return false;
+    this.keeper?.keepMessage(encoded);
+    return true;
+  }
+
   hold(): void {
     this.#held = [];
   }

@@ -6,10 +6,7 @@ import {
   type FlowMod,
   type GroupMod,
   type MeterMod,
-  OFP_NO_BUFFER,
   OFPC_FRAG_REASM,
-  OFPCML_NO_BUFFER,
-  OFPM_CONTROLLER,
   OFPP_LOCAL,
   OFPPC_PORT_DOWN,
   type PacketOut,
@@ -17,28 +14,23 @@ import {
   type PortStatusReason,
   type Resume,
 } from "../../base/openflow/index.js";
-import { type Batch, forEachWireFrame, type PacketPool } from "../../base/packet/index.js";
+import type { Batch, PacketPool } from "../../base/packet/index.js";
 import { IpReassembler } from "../conntrack/index.js";
 import {
   type BurstRunner,
   type ControllerRequest,
   DROP_BAD_PORT,
-  DROP_METER,
   DROP_MIRROR_OUTPUT,
   DROP_NO_BUFFER,
   DROP_NO_RECEIVE,
-  DROP_PACKET_IN_LIMIT,
   DROP_POLICED,
   DROP_QUEUE_FULL,
   DROP_REASSEMBLY,
-  DROP_TOO_LONG,
   FlowTables,
-  METER_DROP,
+  flowChange,
   type PacketSink,
   Pipeline,
   type Program,
-  pipelineMatch,
-  REASONS,
   type Resumption,
   type TraceRequest,
   type TraceRun,
@@ -52,6 +44,7 @@ import type { BridgeEvent } from "./events.js";
 import { followFlows, keepFlows } from "./flow-keeper.js";
 import { Forwarding } from "./forwarding.js";
 import { OFPORT_MAX, TABLE_COUNT } from "./limits.js";
+import { PacketIns } from "./packet-ins.js";
 import { bridgeId, checkResume, compilePacketOut } from "./packet-out.js";
 import { checkPortMod } from "./port-mod.js";
 import { PortSlot, type PortSlotOptions } from "./port-slot.js";
@@ -60,7 +53,6 @@ import type { RestoredFlows } from "./requests.js";
 import type { BridgeSettings, PortSettings } from "./settings.js";
 
 const NOBODY = { origin: 0, xid: 0 } as const;
-const [NO_COOKIE, MISS_COOKIE] = [0xffffffffffffffffn, 0n]; // cold
 
 /** A change to the bridge, as OpenFlow says it. */
 export type BridgeChange = FlowMod | GroupMod | MeterMod | PortMod | PacketOut | Resume;
@@ -75,9 +67,6 @@ export interface BridgeOptions {
   readonly pathCacheEntries?: number | undefined;
 }
 
-type PacketInEvent = BridgeEvent & { type: "packet_in" };
-type PacketInDetails = Omit<PacketInEvent, "type" | "bufferId" | "totalLength" | "match" | "data">;
-
 export class Bridge implements PacketSink {
   /** See SwitchModel.tellMisses. */
   wantsMisses = false;
@@ -89,13 +78,12 @@ export class Bridge implements PacketSink {
   readonly captures: Captures;
   readonly news: BridgeNews;
   readonly bursts: BurstRunner;
-  /** Packets handed to controllers. */
-  packetIns = 0;
   readonly delivery: Delivery;
   readonly publishing: Publishing;
   readonly #pool: PacketPool;
   readonly #tracker: Tracker;
   readonly #id: Uint8Array;
+  readonly #packetIns: PacketIns;
   readonly #byNumber: (PortSlot | null)[] = [];
   #reassembler: IpReassembler | null = null;
   #local: PortSlot | null = null;
@@ -114,7 +102,10 @@ export class Bridge implements PacketSink {
     this.tables = new FlowTables({
       tables: TABLE_COUNT,
       onRemoved: (message) => void this.news.tell(message),
-      onChange: (change) => void this.news.tell({ ...change, ...this.#cause }),
+      onChange: (event, flow, details, encoded) => {
+        if (encoded !== undefined && this.news.keepMessage(encoded)) return;
+        this.news.tell({ ...flowChange(event, flow, details), ...this.#cause });
+      },
       onChanging: () => this.publishing.withdraw(),
     });
     this.pipeline = new Pipeline({ ...options, tables: this.tables, sink: this });
@@ -134,6 +125,19 @@ export class Bridge implements PacketSink {
     this.delivery = new Delivery({ ...modules, forwarding: this.forwarding });
     this.publishing = new Publishing({ ...modules, tables: this.tables, bursts: this.bursts });
     this.captures = new Captures(modules);
+    this.#packetIns = new PacketIns({
+      pool: options.pool,
+      tables: this.tables,
+      news: this.news,
+      onlookers: this.pipeline.onlookers,
+      find: (ofport) => this.slot(ofport),
+      id: this.#id,
+    });
+  }
+
+  /** Packets handed to controllers. */
+  get packetIns(): number {
+    return this.#packetIns.count;
   }
 
   /** Packets whose way through the tables, or what becomes of them, was known. */
@@ -217,47 +221,11 @@ export class Bridge implements PacketSink {
   }
 
   controller(packet: number, key: Int32Array, request: ControllerRequest): void {
-    const { flow, reason, userdata, remainder, meterId: meter } = request;
-    const meterId = meter === 0 ? OFPM_CONTROLLER : meter;
-    if (this.tables.meters.measure(meterId, this.#pool.length[packet]!, this.#nowMs) === METER_DROP) {
-      this.pipeline.onlookers.dropOf(packet, DROP_METER);
-      return;
-    }
-    const isMiss = flow !== null && flow.priority === 0 && flow.match.length === 0 && reason === 1;
-    this.#packetIn(packet, key, {
-      reason: REASONS[isMiss ? 0 : reason]!,
-      tableId: request.tableId,
-      cookie: flow === null ? NO_COOKIE : flow.cookie,
-      maxLength: request.maxLength,
-      controllerId: request.controllerId,
-      ...(isMiss ? { miss: "flow" as const } : {}),
-      ...(userdata === null ? {} : { userdata }),
-      ...(remainder === null ? {} : { continuation: { ...remainder, bridge: this.#id } }),
-    });
+    this.#packetIns.controller(packet, key, request, this.#nowMs);
   }
 
   miss(packet: number, key: Int32Array, tableId: number): void {
-    const rest = { maxLength: OFPCML_NO_BUFFER, controllerId: 0, miss: "table" } as const;
-    this.#packetIn(packet, key, { reason: "no_match", tableId, cookie: MISS_COOKIE, ...rest });
-  }
-
-  #packetIn(packet: number, key: Int32Array, event: PacketInDetails): void {
-    const input = this.slot(key[0]! >>> 0);
-    if (input !== null && !input.takePacketIn(this.#nowMs)) {
-      this.pipeline.onlookers.drop(DROP_PACKET_IN_LIMIT);
-      return;
-    }
-    if (this.#pool.checksumStart[packet] === 0) this.#tellPacketIn(packet, key, event);
-    else if (!forEachWireFrame(this.#pool, packet, (frame) => this.#tellPacketIn(frame, key, event)))
-      this.pipeline.onlookers.drop(DROP_TOO_LONG);
-  }
-
-  #tellPacketIn(packet: number, key: Int32Array, event: PacketInDetails): void {
-    const data = this.#pool.frame(packet);
-    const match = pipelineMatch(key, this.tables.options);
-    const whole = { bufferId: OFP_NO_BUFFER, totalLength: data.byteLength, data };
-    if (this.news.tell({ type: "packet_in", ...whole, match, ...event })) this.packetIns++;
-    else this.pipeline.onlookers.drop(DROP_PACKET_IN_LIMIT);
+    this.#packetIns.miss(packet, key, tableId, this.#nowMs);
   }
 
   /** The port with this OpenFlow number, or null. */
@@ -270,20 +238,20 @@ export class Bridge implements PacketSink {
 
   /**
    * Throws PlinthError with the OpenFlow error's name as code; nothing has been changed then. `origin` is named in the
-   * reports of what happens to flows.
+   * reports of what happens to flows. `encoded` is a flow-mod as an OpenFlow 1.3 message, where it is there.
    */
-  change(change: BridgeChange, nowMs: number, origin = 0): void {
+  change(change: BridgeChange, nowMs: number, origin = 0, encoded?: Uint8Array): void {
     this.#cause = { origin, xid: change.xid };
     try {
-      this.#carryOut(change, nowMs);
+      this.#carryOut(change, nowMs, encoded);
     } finally {
       this.#cause = NOBODY;
     }
   }
 
-  #carryOut(change: BridgeChange, nowMs: number): void {
+  #carryOut(change: BridgeChange, nowMs: number, encoded: Uint8Array | undefined): void {
     this.#nowMs = nowMs;
-    if (change.type === "flow_mod") this.tables.applyFlowMod(change, nowMs);
+    if (change.type === "flow_mod") this.tables.applyFlowMod(change, nowMs, encoded);
     else if (change.type === "packet_out") this.#packetOut(change, nowMs);
     else if (change.type === "resume") this.#resume(change, nowMs);
     else if (change.type === "port_mod") this.#portMod(change);

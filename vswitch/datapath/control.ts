@@ -3,8 +3,9 @@ import { PlinthError } from "../../base/errors/index.js";
 import type { HandedPort, Port } from "../../base/packet/index.js";
 import { cachedPaths } from "../flow/index.js";
 import { DummyPort, type SlotBank } from "../port/index.js";
-import { applyAtomically, attempt } from "./atomic-change.js";
+import { applyAtomically } from "./atomic-change.js";
 import type { Bridge } from "./bridge.js";
+import { carryOut } from "./change-parts.js";
 import type { Datapath } from "./datapath.js";
 import type { DatapathTime } from "./datapath-time.js";
 import { changeTunnelOptions } from "./flow-keeper.js";
@@ -116,10 +117,10 @@ export function datapathMethods(modules: ControlModules): DatapathMethods {
     lendPort: ({ bridge, name, remote }) => lendPort(modules, slotOf(at(bridge), name), remote, nowMs),
     replaceWorker: (replacement) =>
       replaceWorker(modules, replacement, (bridge, name) => slotOf(at(bridge), name)),
-    change: ({ bridge, changes, origin }) => {
-      const results = changes.map((change) => attempt(() => at(bridge).change(change, nowMs(), origin)));
+    change: ({ bridge, parts, origin }) => {
+      const refused = carryOut(at(bridge), parts, nowMs(), origin);
       datapath.deliver();
-      return results;
+      return refused;
     },
     changeAtomically: ({ bridge, changes, origin }) => {
       const refusal = applyAtomically(at(bridge), changes, nowMs(), origin);

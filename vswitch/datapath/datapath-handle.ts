@@ -10,8 +10,15 @@ import {
 } from "../../base/openflow/index.js";
 import { POOL_SLOTS } from "../../base/packet/index.js";
 import { WorkerHandle } from "../../base/worker/index.js";
-import type { SwitchChange, SwitchEvent, SwitchModel } from "../agent/index.js";
+import type {
+  ChangeRefusal,
+  EncodedFlowMod,
+  SwitchChange,
+  SwitchEvent,
+  SwitchModel,
+} from "../agent/index.js";
 import { CONNECTIONS_MAX, type ConnectionFilter } from "../conntrack/index.js";
+import { pack } from "./change-parts.js";
 import { ANSWER_DEADLINE_MS, CHANGES_PER_REQUEST } from "./limits.js";
 import type { AssignmentRules } from "./port-assignment.js";
 import { type CoreStatus, PortWorkers, type WorkerLoss } from "./port-workers.js";
@@ -280,13 +287,19 @@ export class BridgeModel implements SwitchModel {
   }
 
   /** In several requests, between which frames are forwarded, but none of anybody else. */
-  async change(changes: readonly SwitchChange[], origin = 0): Promise<Result<"change">> {
+  async change(
+    changes: readonly (SwitchChange | EncodedFlowMod)[],
+    origin = 0,
+  ): Promise<readonly (ChangeRefusal | undefined)[]> {
     const answers: Promise<Result<"change">>[] = [];
     for (let from = 0; from < changes.length; from += CHANGES_PER_REQUEST) {
-      const part = changes.slice(from, from + CHANGES_PER_REQUEST);
-      answers.push(this.#handle.call("change", { bridge: this.#bridge, changes: part, origin }));
+      const parts = pack(changes, from, Math.min(changes.length, from + CHANGES_PER_REQUEST));
+      answers.push(this.#handle.call("change", { bridge: this.#bridge, parts, origin }));
     }
-    return (await Promise.all(answers)).flat();
+    const results = new Array<ChangeRefusal | undefined>(changes.length).fill(undefined);
+    for (const [n, refused] of (await Promise.all(answers)).entries())
+      for (const { index, ...refusal } of refused) results[n * CHANGES_PER_REQUEST + index] = refusal;
+    return results;
   }
   changeAtomically(changes: readonly SwitchChange[], origin = 0): Promise<Result<"changeAtomically">> {
     return this.#handle.call("changeAtomically", { bridge: this.#bridge, changes, origin });

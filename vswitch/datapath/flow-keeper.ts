@@ -98,6 +98,11 @@ export class FlowKeeper {
     this.#append(message);
   }
 
+  /** A message of OpenFlow 1.3 brought about what it says. */
+  keepMessage(encoded: Uint8Array): void {
+    this.#try(() => this.#log.appendBytes(encoded));
+  }
+
   /** Which options of tunnels are mapped was changed so. */
   keepOptions(mod: Uint8Array): void {
     this.#append(optionsMessage(mod));

@@ -181,7 +181,11 @@ export class FlowLog {
 
   /** Stores a message. Throws with the errno's name when the disk is full. */
   append(message: OpenFlowMessage): void {
-    const bytes = encodeMessage(message, dialectOf(message));
+    this.appendBytes(encodeMessage(message, dialectOf(message)));
+  }
+
+  /** The same for one that is encoded. */
+  appendBytes(bytes: Uint8Array): void {
     this.#room(RECORD_HEADER_SIZE + bytes.byteLength + 4);
     const view = this.#view;
     const at = this.#at - this.#base;

@@ -1,13 +1,13 @@
 import { MessageChannel } from "node:worker_threads";
 import { expect, test } from "vitest";
-import { closeFile, createEventfd, createMonotonicClock } from "../../base/linux/index.js";
+import { closeFile, createEventfd, type PolledClock } from "../../base/linux/index.js";
 import { PacketPool } from "../../base/packet/index.js";
 import { Mailbox, type MailboxHandler } from "../../base/worker/index.js";
 import { plainFrame } from "../testing/frames.js";
 import { GeneratorPort } from "../testing/generator-port.js";
 import { Datapath } from "./datapath.js";
 import { DatapathTime } from "./datapath-time.js";
-import { BURST_SIZE, FRAMES_PER_REQUEST } from "./limits.js";
+import { BURST_SIZE, FRAMES_PER_REQUEST, FRAMES_SHARE, FRAMES_SHARE_MAX_MS } from "./limits.js";
 import { PollLoop } from "./poll-loop.js";
 
 const REQUESTS = 50;
@@ -20,12 +20,26 @@ interface Asked {
   readonly sleeps: number[];
 }
 
+/** Time passes when the clock is read, and while something is done that was asked for. */
+interface Pace {
+  readonly stepMs?: number;
+  readonly requestMs?: number;
+}
+
 /** Runs a loop that is asked REQUESTS times, as fast as it answers, while so many frames come in. */
-function runAsked(frames: number, hasLeft = false): Asked {
+function runAsked(frames: number, hasLeft = false, { stepMs = 0, requestMs = 0 }: Pace = {}): Asked {
   const { port1: main, port2: port } = new MessageChannel();
   const flag = new SharedArrayBuffer(8);
   const doorbell = createEventfd();
-  const clock = createMonotonicClock();
+  let nowMs = 0;
+  const ms = new Float64Array(1);
+  const clock: PolledClock = {
+    ms,
+    read: () => {
+      nowMs += stepMs;
+      ms[0] = nowMs;
+    },
+  };
   const pool = new PacketPool({ slots: 512 });
   const datapath = new Datapath({ pool, onEvents: () => undefined, connectionsMax: 64 });
   const source = new GeneratorPort("p1", pool, [FRAME]);
@@ -40,6 +54,7 @@ function runAsked(frames: number, hasLeft = false): Asked {
     ask: () => {
       asked.breaths.push(datapath.breaths);
       asked.received.push(datapath.received);
+      nowMs += requestMs;
       post(asked.breaths.length < REQUESTS ? "ask" : "$close");
     },
   };
@@ -70,6 +85,16 @@ test("frames that wait have a share of the thread, however many requests there a
   expect(between).toHaveLength(REQUESTS - 1);
   expect(Math.min(...between)).toBeGreaterThanOrEqual(FRAMES_PER_REQUEST);
   expect(Math.max(...between)).toBeLessThan(FRAMES_PER_REQUEST + BURST_SIZE);
+});
+
+test("frames that wait have several times as long as a request took, but not for ever", () => {
+  const stepMs = 0.05;
+  for (const requestMs of [1, 100]) {
+    const { received } = runAsked(Number.POSITIVE_INFINITY, false, { stepMs, requestMs });
+    const turns = Math.min(FRAMES_SHARE * requestMs, FRAMES_SHARE_MAX_MS) / stepMs;
+    for (const [n, frames] of received.slice(1).entries())
+      expect(Math.abs((frames - received[n]!) / BURST_SIZE - turns)).toBeLessThan(10);
+  }
 });
 
 test("requests do not wait for frames that do not come", () => {

@@ -1,7 +1,7 @@
 // The loop of the datapath's thread: breathes while there is work, sleeps when there is none. A busy datapath spins for a
 // while before it sleeps, a calm one hardly: it shares the cores with the guests.
-// However fast it is asked for something, frames that wait have about as much of the thread: one request, then all ports
-// have turns until enough frames have come in, or none do.
+// However fast it is asked for something, frames that wait have most of the thread: one request, then all ports have turns
+// for several times as long as that took, and until enough frames have come in, or none do.
 // Invariant: a turn leaves nothing for the garbage collector, which would stop all ports while it runs. So time is passed
 // along as a small integer, and fractions of a millisecond stand in arrays: run() is called once and compiled while it
 // runs, and then a local variable that lives from turn to turn is an object each time that a fraction is put into it.
@@ -13,6 +13,8 @@ import type { DatapathTime } from "./datapath-time.js";
 import {
   CALM_SLEEPS,
   FRAMES_PER_REQUEST,
+  FRAMES_SHARE,
+  FRAMES_SHARE_MAX_MS,
   REQUESTS_PER_TURN,
   SLEEP_CALM_MS,
   SLEEP_MAX_MS,
@@ -20,6 +22,10 @@ import {
   SPIN_CALM_MS,
   SPIN_PACKETS,
 } from "./limits.js";
+
+/** Places in the loop's times. */
+const WORK = 0;
+const FRAMES_UNTIL = 1;
 
 export interface PollLoopModules {
   readonly datapath: Datapath;
@@ -38,8 +44,8 @@ export class PollLoop {
   sleeps = true;
   readonly #modules: PollLoopModules;
   #calmSleeps = 0;
-  /** When there was something to do last. */
-  readonly #workMs = new Float64Array(1);
+  /** When there was something to do last, and until when only frames have turns. */
+  readonly #times = new Float64Array(2);
 
   constructor(modules: PollLoopModules) {
     this.#modules = modules;
@@ -48,44 +54,56 @@ export class PollLoop {
   run(): void {
     const { datapath, mailbox, clock, time, wait, hasLeft } = this.#modules;
     const { meter } = datapath;
-    const workMs = this.#workMs;
+    const times = this.#times;
     let packets = 0;
-    /** Frames that go before the next request; the mailbox is asked in turns that begin with 0. */
+    /** Frames that go before the next request; the mailbox is asked in turns that begin with 0, when it is time. */
     let framesFirst = 0;
     let isBusy = false;
     while (!mailbox.closing) {
       clock.read();
       meter?.breath(isBusy);
-      isBusy = framesFirst === 0 && mailbox.poll(REQUESTS_PER_TURN) > 0;
+      const isAsked = framesFirst === 0 && clock.ms[0]! >= times[FRAMES_UNTIL]!;
+      isBusy = isAsked && mailbox.poll(REQUESTS_PER_TURN) > 0;
       if (hasLeft()) {
-        if (!isBusy && framesFirst === 0) wait(SLEEP_MAX_MS);
+        if (!isBusy && isAsked) wait(SLEEP_MAX_MS);
         framesFirst = 0;
+        times[FRAMES_UNTIL] = 0;
         mailbox.silence();
         continue;
       }
-      const nowMs = clock.ms[0]!;
-      const isAsked = framesFirst === 0;
       if (isBusy) {
-        workMs[0] = nowMs;
+        this.#giveFramesTime();
         framesFirst = FRAMES_PER_REQUEST;
       }
       const received = datapath.breathe(time.lastMs);
       if (received > 0) {
         isBusy = true;
         this.#calmSleeps = 0;
-        workMs[0] = nowMs;
+        times[WORK] = clock.ms[0]!;
         if (packets < SPIN_PACKETS) packets += received;
         framesFirst = received < framesFirst ? framesFirst - received : 0;
         continue;
       }
       framesFirst = 0;
+      times[FRAMES_UNTIL] = 0;
       if (!isAsked) continue;
       if (!this.sleeps) continue;
-      if (nowMs - workMs[0]! < (packets >= SPIN_PACKETS ? SPIN_BUSY_MS : SPIN_CALM_MS)) continue;
+      if (clock.ms[0]! - times[WORK]! < (packets >= SPIN_PACKETS ? SPIN_BUSY_MS : SPIN_CALM_MS)) continue;
       packets = 0;
       this.#sleep(isBusy);
       isBusy = false;
     }
+  }
+
+  /** Something that was asked for has been done since the clock was read. */
+  #giveFramesTime(): void {
+    const { clock } = this.#modules;
+    const times = this.#times;
+    times[WORK] = clock.ms[0]!;
+    clock.read();
+    const shareMs = FRAMES_SHARE * (clock.ms[0]! - times[WORK]);
+    times[WORK] = clock.ms[0]!;
+    times[FRAMES_UNTIL] = clock.ms[0]! + Math.min(shareMs, FRAMES_SHARE_MAX_MS);
   }
 
   #sleep(wasBusy: boolean): void {

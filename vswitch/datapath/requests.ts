@@ -25,9 +25,10 @@ import type {
 import type { CachedPath, DropReport, TableSettings, TraceRequest, TraceRun } from "../flow/index.js";
 import type { KnownStation, MacTableEntry, MacTableStats, MirrorStats } from "../learn/index.js";
 import type { PortLane, WorkerLane } from "../port/index.js";
-import type { AtomicRefusal } from "./atomic-change.js";
+import type { IndexedRefusal } from "./atomic-change.js";
 import type { BridgeChange } from "./bridge.js";
 import type { CaptureCount, CaptureSpec } from "./capture-tap.js";
+import type { ChangePart } from "./change-parts.js";
 import type { BridgeEvent } from "./events.js";
 import type { PortSpec } from "./port-factory.js";
 import type { SeenFlow } from "./seen-flows.js";
@@ -179,6 +180,8 @@ export interface WorkerReplacement {
 export interface Refusal {
   readonly error: OfpErrorName;
   readonly message: string;
+  /** The message itself is wrong. */
+  readonly isMalformed?: boolean;
 }
 
 export interface PortState {
@@ -243,9 +246,12 @@ export interface DatapathMethods {
   lendPort(body: OfBridge & { readonly name: string; readonly remote: RemoteLane }): HandedPort | undefined;
   /** A port worker has ended. Its place is taken by another one, which is to serve these ports by other lanes. */
   replaceWorker(body: WorkerReplacement): void;
-  change(body: OfBridge & Changes): readonly (Refusal | undefined)[];
+  /** Returns what was refused, by its place; the rest is in force. */
+  change(
+    body: OfBridge & { readonly parts: readonly ChangePart[]; readonly origin?: number },
+  ): readonly IndexedRefusal[];
   /** All or nothing; undefined when all of it is in force. */
-  changeAtomically(body: OfBridge & Changes): AtomicRefusal | undefined;
+  changeAtomically(body: OfBridge & Changes): IndexedRefusal | undefined;
   /** Whether every change of a flow is told as an event. */
   watchFlows(body: OfBridge & { readonly isWatched: boolean }): void;
   /** The tables that there are to be; see FlowTables.configure. */

@@ -14,6 +14,8 @@ export class Classifier {
   #subtables: Subtable[] = [];
   /** The same by a hash of their masks. */
   readonly #byMask = new Map<number, Subtable[]>();
+  /** What was found last by its mask; undefined: nothing. */
+  #last: Subtable | undefined;
   #size = 0;
   readonly #asked: AskedValues;
 
@@ -113,7 +115,12 @@ export class Classifier {
   }
 
   #subtableOf(mask: Int32Array): Subtable | undefined {
-    return this.#byMask.get(hashOf(mask))?.find((subtable) => sameWords(subtable.mask, mask));
+    if (this.#subtables.length === 0) return undefined;
+    // A controller changes many flows of one mask in a row.
+    const last = this.#last;
+    if (last !== undefined && sameWords(last.mask, mask)) return last;
+    this.#last = this.#byMask.get(hashOf(mask))?.find((subtable) => sameWords(subtable.mask, mask));
+    return this.#last;
   }
 
   #createSubtable(mask: Int32Array): Subtable {
@@ -127,6 +134,7 @@ export class Classifier {
   }
 
   #forget(subtable: Subtable): void {
+    this.#last = undefined;
     const isOther = (one: Subtable): boolean => one !== subtable;
     this.#subtables = this.#subtables.filter(isOther);
     const hash = hashOf(subtable.mask);

@@ -88,7 +88,18 @@ function compileList(
     prerequisites.after(action);
   }
   const { code, ct, nested, learns, members, userdata, offsets } = assembly;
-  return { code: Int32Array.from(code), ct, nested, learns, members, userdata, actions, offsets };
+  return {
+    ...{ code: Int32Array.from(code), actions, offsets },
+    // Most have none of these, and there may be a million flows.
+    ...{ ct: orNone(ct), nested: orNone(nested), learns: orNone(learns) },
+    ...{ members: orNone(members), userdata: orNone(userdata) },
+  };
+}
+
+const NONE: readonly never[] = [];
+
+function orNone<Item>(list: readonly Item[]): readonly Item[] {
+  return list.length === 0 ? NONE : list;
 }
 
 function tryAction(action: Action, assembly: Assembly): void {

@@ -30,12 +30,17 @@ export function compileBucket(actions: readonly Action[], context: ActionContext
   return isList ? program : compileActions(effective(actions), context, undefined);
 }
 
+/** What a flow may refer to. */
+export interface FlowContext extends ActionContext {
+  readonly meterExists: (meterId: number) => boolean;
+}
+
 /** Compiles and checks the instructions of a flow in `tableId`. */
 export function compileInstructions(
   instructions: readonly Instruction[],
   tableId: number,
   tableIdMax: number,
-  context: ActionContext & { readonly meterExists: (meterId: number) => boolean },
+  context: FlowContext,
   match: Match | undefined,
 ): FlowProgram {
   let meterId = 0;
@@ -77,8 +82,14 @@ export function compileInstructions(
   return { meterId, apply, clear, write, metadata, gotoTable, clauses: clausesOf(instructions) };
 }
 
+function mayHoldConjunction(one: Instruction): boolean {
+  const isList = one.type === "apply_actions" || one.type === "write_actions";
+  return isList && one.actions.some(({ type }) => type === "conjunction");
+}
+
 /** A flow with a conjunction may have notes beside, and nothing else. */
 function clausesOf(instructions: readonly Instruction[]): readonly Clause[] | null {
+  if (!instructions.some(mayHoldConjunction)) return null;
   const actions = instructions.flatMap((one) =>
     one.type === "apply_actions" || one.type === "write_actions" ? one.actions : [],
   );

@@ -135,11 +135,27 @@ export interface MaskedKey {
  * as reg0 and xreg0 do.
  */
 export function compileMatch(match: Match, options?: OptionMap): MaskedKey {
-  // One piece of memory for both: to take it is much of what a flow-mod costs.
-  const length = options === undefined ? K.KEY_WORDS : wordsFor(match, options);
+  return fillKey(match, options, emptyKey(options === undefined ? K.KEY_WORDS : wordsFor(match, options)));
+}
+
+const passing = emptyKey(K.KEY_WORDS);
+
+/** As compileMatch(), for a key that nobody keeps: the next call may change it. */
+export function compilePassingMatch(match: Match, options: OptionMap): MaskedKey {
+  if (wordsFor(match, options) > K.KEY_WORDS) return compileMatch(match, options);
+  passing.value.fill(0);
+  passing.mask.fill(0);
+  return fillKey(match, options, passing);
+}
+
+/** One piece of memory for both: to take it is much of what a flow-mod costs. */
+function emptyKey(length: number): MaskedKey {
   const words = new ArrayBuffer(8 * length);
-  const value = new Int32Array(words, 0, length);
-  const mask = new Int32Array(words, 4 * length, length);
+  return { value: new Int32Array(words, 0, length), mask: new Int32Array(words, 4 * length, length) };
+}
+
+function fillKey(match: Match, options: OptionMap | undefined, key: MaskedKey): MaskedKey {
+  const { value, mask } = key;
   for (const given of match) {
     if (isEthernet(given)) continue;
     const entry = given.field === "nxm_in_port" ? wholePort(given) : given;
@@ -153,7 +169,7 @@ export function compileMatch(match: Match, options?: OptionMap): MaskedKey {
     orBits(mask, there + 1, 1, 1);
     orBits(value, there + 1, 1, 1);
   }
-  return { value, mask };
+  return key;
 }
 
 /** The key bit that says whether an option of tunnels is there. */

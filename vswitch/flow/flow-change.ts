@@ -21,6 +21,14 @@ export interface FlowChange {
   readonly before?: readonly Instruction[];
 }
 
+/** What flowChange() takes, and the flow-mod that brought about this and nothing else, if it is known as bytes. */
+export type OnFlowChange = (
+  event: FlowChange["event"],
+  flow: Flow,
+  details: Pick<FlowChange, "reason" | "before">,
+  encoded: Uint8Array | undefined,
+) => void;
+
 export function flowChange(
   event: FlowChange["event"],
   flow: Flow,

@@ -4,10 +4,15 @@ import type {
   FlowRemoved,
   FlowRemovedReason,
   FlowStats,
+  FlowStatsFilter,
   Unsent,
 } from "../../base/openflow/index.js";
 import { OFPFF_NO_BYT_COUNTS, OFPFF_NO_PKT_COUNTS } from "../../base/openflow/index.js";
+import { compileMatch } from "./fields.js";
 import type { Flow, FlowCounters } from "./flow.js";
+import { isSentTo } from "./references.js";
+import type { TableSet } from "./table-set.js";
+import type { TunnelOptions } from "./tunnel-options.js";
 
 /** What a counter says that is not kept (5.8). */
 const NOT_KEPT = 0xffffffffffffffffn;
@@ -88,4 +93,20 @@ export function flowStatsOf(flow: Flow, counters: FlowCounters, nowMs: number): 
 function duration(ms: number): { readonly durationSeconds: number; readonly durationNanoseconds: number } {
   const seconds = Math.floor(ms / 1000);
   return { durationSeconds: seconds, durationNanoseconds: Math.floor((ms - seconds * 1000) * 1e6) };
+}
+
+/** The flows that a request for statistics asks about, by table, and in it by priority, the highest first. */
+export function flowsMeant(filter: FlowStatsFilter, tables: TableSet, options: TunnelOptions): Flow[] {
+  const key = compileMatch(filter.match, options);
+  const found: Flow[] = [];
+  for (const table of tables.meant(filter.tableId)) {
+    for (const flow of table.covered(key)) {
+      if (
+        (flow.cookie & filter.cookieMask) === (filter.cookie & filter.cookieMask) &&
+        isSentTo(flow.instructions, filter.outPort, filter.outGroup)
+      )
+        found.push(flow);
+    }
+  }
+  return found.sort((a, b) => a.tableId - b.tableId || b.priority - a.priority);
 }

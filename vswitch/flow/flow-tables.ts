@@ -26,14 +26,14 @@ import {
   type TableStats,
   type Unsent,
 } from "../../base/openflow/index.js";
-import { compileInstructions } from "./compile-instructions.js";
+import { compileInstructions, type FlowContext } from "./compile-instructions.js";
 import type { ConjunctiveClassifier } from "./conjunctive-classifier.js";
 import { flowError } from "./errors.js";
-import { compileMatch, type MaskedKey } from "./fields.js";
+import { compileMatch, compilePassingMatch, type MaskedKey } from "./fields.js";
 import { Flow, FlowCounters } from "./flow.js";
-import { type FlowChange, flowChange } from "./flow-change.js";
+import type { FlowChange, OnFlowChange } from "./flow-change.js";
 import { type FlowBefore, FlowJournal, type JournalledTables } from "./flow-journal.js";
-import { aggregateOf, bytesOf, flowRemovedOf, flowStatsOf, packetsOf } from "./flow-report.js";
+import { aggregateOf, bytesOf, flowRemovedOf, flowStatsOf, flowsMeant, packetsOf } from "./flow-report.js";
 import { GroupTable } from "./groups.js";
 import { type LearnProgram, learnedMod, learnFrom } from "./learn-program.js";
 import { LearnedFlows } from "./learned-flows.js";
@@ -42,12 +42,15 @@ import { MeterTable } from "./meters.js";
 import { fitFlowMod } from "./option-changes.js";
 import type { FlowProgram } from "./program.js";
 import { countReferences, groupsIn, isSentTo, metersIn } from "./references.js";
+import { SharedPrograms } from "./shared-programs.js";
 import { EVERYTHING, TableSet } from "./table-set.js";
 import { TableBook, type TableSettings } from "./table-settings.js";
 import { TunnelOptions } from "./tunnel-options.js";
 
 const FLAGS_KNOWN =
   OFPFF_SEND_FLOW_REM | OFPFF_CHECK_OVERLAP | OFPFF_RESET_COUNTS | OFPFF_NO_PKT_COUNTS | OFPFF_NO_BYT_COUNTS;
+
+const NO_DETAILS = {};
 
 export interface FlowTablesOptions {
   /** Tables 0 to `tables` − 1; all 255 when absent. */
@@ -56,8 +59,9 @@ export interface FlowTablesOptions {
   readonly portExists?: (port: number) => boolean;
   /** Called for each flow that goes and wants it told (OFPFF_SEND_FLOW_REM). */
   readonly onRemoved?: (message: Unsent<FlowRemoved>) => void;
-  /** Called for every change of a flow while `isWatched`. */
-  readonly onChange?: (change: FlowChange) => void;
+  /** Called for every change of a flow while `isWatched`: what flowChange() takes. `encoded`: the flow-mod that brought about
+   *  this and nothing else, if applyFlowMod() was given it. */
+  readonly onChange?: OnFlowChange;
   /** Packets may soon fare otherwise, and counters be read for the last time: whoever judges by what he knows stops. */
   readonly onChanging?: () => void;
 }
@@ -80,8 +84,11 @@ export class FlowTables {
   readonly #onRemoved: (message: Unsent<FlowRemoved>) => void;
   /** Whether onChange is to be called. */
   isWatched = false;
-  readonly #onChange: (change: FlowChange) => void;
+  readonly #onChange: OnFlowChange;
   readonly #onChanging: () => void;
+  /** What the actions of flows may refer to. */
+  readonly #context: FlowContext;
+  readonly #programs = new SharedPrograms();
   #flowCount = 0;
   /** While a bundle is being applied. */
   #journal: FlowJournal | undefined;
@@ -94,6 +101,12 @@ export class FlowTables {
     this.#onChange = options.onChange ?? (() => undefined);
     this.#onChanging = options.onChanging ?? (() => undefined);
     this.groups = new GroupTable(this.#portExists, this.options);
+    this.#context = {
+      groupExists: (groupId) => this.groups.has(groupId),
+      portExists: this.#portExists,
+      meterExists: (meterId) => this.meters.has(meterId),
+      options: this.options,
+    };
   }
 
   get tableCount(): number {
@@ -130,8 +143,31 @@ export class FlowTables {
 
   // --- Flow modifications
 
-  /** Throws PlinthError with the OpenFlow error's name as code; nothing has been changed then. */
-  applyFlowMod(given: FlowMod, nowMs: number): void {
+  /** The modification in hand as it came, until something is told of it. */
+  #encoded: Uint8Array | undefined;
+
+  /**
+   * Throws PlinthError with the OpenFlow error's name as code; nothing has been changed then. `encoded` is the modification
+   * as a message of OpenFlow 1.3, where it is there.
+   */
+  applyFlowMod(given: FlowMod, nowMs: number, encoded?: Uint8Array): void {
+    // Of these two the flow that they name is told first. What else goes with it is told by itself.
+    const isOfOneFlow = given.command === "add" || given.command === "delete_strict";
+    this.#encoded = isOfOneFlow ? encoded : undefined;
+    try {
+      this.#applyFlowMod(given, nowMs);
+    } finally {
+      this.#encoded = undefined;
+    }
+  }
+
+  #tell(event: FlowChange["event"], flow: Flow, details: Pick<FlowChange, "reason" | "before">): void {
+    const encoded = this.#encoded;
+    this.#encoded = undefined;
+    if (this.isWatched) this.#onChange(event, flow, details, encoded);
+  }
+
+  #applyFlowMod(given: FlowMod, nowMs: number): void {
     this.#onChanging();
     const mod = fitFlowMod(given, this.options);
     if ((mod.flags & ~FLAGS_KNOWN) !== 0)
@@ -140,10 +176,12 @@ export class FlowTables {
     this.#book.check(mod);
     if (!deleting && mod.bufferId !== OFP_NO_BUFFER)
       throw flowError("OFPBRC_BUFFER_UNKNOWN", "this switch buffers no packets");
-    const key = compileMatch(mod.match, this.options);
+    // Deletions keep no key, and what they set off makes none.
+    const compile = deleting ? compilePassingMatch : compileMatch;
+    const key = compile(mod.match, this.options);
     if (deleting) this.#delete(mod, key, nowMs);
     else {
-      const program = this.#compile(mod.instructions, mod);
+      const program = this.#compile(mod);
       const found = mod.command !== "add" && this.#modify(mod, key, program);
       const isToAdd = mod.command === "add" || (mod.openflow10 === true && mod.cookieMask === 0n); // cold
       if (!found && isToAdd) this.#add(mod, key, program, nowMs);
@@ -194,15 +232,18 @@ export class FlowTables {
     this.invalidate();
   }
 
-  #compile(instructions: readonly Instruction[], mod: FlowMod): FlowProgram {
-    const context = {
-      groupExists: (groupId: number) => this.groups.has(groupId),
-      portExists: this.#portExists,
-      meterExists: (meterId: number) => this.meters.has(meterId),
-      options: this.options,
-    };
-    const match = mod.openflow10 === true ? undefined : mod.match;
-    return compileInstructions(instructions, mod.tableId, this.#tables.count - 1, context, match);
+  #compile({ instructions, tableId, match, openflow10 }: FlowMod): FlowProgram {
+    const known = this.#programs.find(instructions, tableId);
+    if (known !== undefined) return known;
+    const program = compileInstructions(
+      instructions,
+      tableId,
+      this.#tables.count - 1,
+      this.#context,
+      openflow10 === true ? undefined : match,
+    );
+    this.#programs.keep(instructions, tableId, program);
+    return program;
   }
 
   #add(mod: FlowMod, key: MaskedKey, program: FlowProgram, nowMs: number): Flow {
@@ -242,8 +283,7 @@ export class FlowTables {
     }
     this.#link(flow);
     this.#journal?.added(flow);
-    if (this.isWatched)
-      this.#onChange(flowChange("added", flow, old === null ? {} : { before: old.instructions })); // cold
+    this.#tell("added", flow, old === null ? NO_DETAILS : { before: old.instructions });
     return flow;
   }
 
@@ -284,7 +324,7 @@ export class FlowTables {
       this.#journal?.modified(flow, this.#stateOf(flow));
       const before = flow.instructions;
       this.#change(flow, mod.instructions, program);
-      if (this.isWatched) this.#onChange(flowChange("modified", flow, { before }));
+      this.#tell("modified", flow, { before });
       if ((mod.flags & OFPFF_RESET_COUNTS) !== 0) {
         this.counters.packets[flow.slot] = 0;
         this.counters.bytes[flow.slot] = 0;
@@ -315,6 +355,7 @@ export class FlowTables {
   #chosen(mod: FlowMod, key: MaskedKey, table: ConjunctiveClassifier, strict: boolean): Flow[] {
     const one = strict ? table.findStrict(key, mod.priority) : null;
     const flows = strict ? (one === null ? [] : [one]) : table.covered(key);
+    if (mod.cookieMask === 0n) return flows; // cold
     return flows.filter((flow) => (flow.cookie & mod.cookieMask) === (mod.cookie & mod.cookieMask));
   }
 
@@ -337,7 +378,7 @@ export class FlowTables {
     if (!isFinal) return true;
     this.#onChanging();
     const mod = learnedMod(program);
-    const flow = this.#add(mod, program.keyNow(), this.#compile(mod.instructions, mod), nowMs);
+    const flow = this.#add(mod, program.keyNow(), this.#compile(mod), nowMs);
     flow.learned = program.lessonNow();
     return true;
   }
@@ -369,7 +410,7 @@ export class FlowTables {
     if ((flow.flags & OFPFF_SEND_FLOW_REM) !== 0) {
       this.#onRemoved(flowRemovedOf(flow, reason, this.counters, nowMs));
     }
-    if (this.isWatched) this.#onChange(flowChange("deleted", flow, { reason }));
+    this.#tell("deleted", flow, { reason });
     this.#unlink(flow);
     this.#removeLearned(flow, nowMs);
   }
@@ -437,11 +478,12 @@ export class FlowTables {
   // --- Statistics
 
   flowStats(filter: FlowStatsFilter, nowMs: number): FlowStats[] {
-    return this.#filtered(filter).map((flow) => flowStatsOf(flow, this.counters, nowMs));
+    const flows = flowsMeant(filter, this.#tables, this.options);
+    return flows.map((flow) => flowStatsOf(flow, this.counters, nowMs));
   }
 
   aggregateStats(filter: FlowStatsFilter): AggregateStats {
-    return aggregateOf(this.#filtered(filter), this.counters);
+    return aggregateOf(flowsMeant(filter, this.#tables, this.options), this.counters);
   }
 
   tableStats(): TableStats[] {
@@ -461,25 +503,6 @@ export class FlowTables {
 
   meterStats(nowMs: number): MeterStats[] {
     return this.meters.stats(nowMs, countReferences(this.flowsOf(OFPTT_ALL), metersIn));
-  }
-
-  #filtered(filter: FlowStatsFilter): Flow[] {
-    const key = compileMatch(filter.match, this.options);
-    const found: Flow[] = [];
-    const tables = this.#tables.meant(filter.tableId);
-    for (let t = 0; t < tables.length; t++) {
-      const table = tables[t]!;
-      const list = table.covered(key);
-      for (let f = 0; f < list.length; f++) {
-        const flow = list[f]!;
-        if (
-          (flow.cookie & filter.cookieMask) === (filter.cookie & filter.cookieMask) &&
-          isSentTo(flow.instructions, filter.outPort, filter.outGroup)
-        )
-          found.push(flow);
-      }
-    }
-    return found.sort((a, b) => a.tableId - b.tableId || b.priority - a.priority);
   }
 
   flowsOf(tableId: number): Flow[] {

@@ -35,6 +35,7 @@ export { BANDS_MAX, BUCKETS_MAX, FLOWS_MAX, GROUPS_MAX, METERS_MAX, TABLES } fro
 export { covers, overlaps } from "./masked-key.js";
 export type { InnerTag, MegaflowView } from "./megaflow.js";
 export { METER_DROP } from "./meters.js";
+export type { Onlookers } from "./onlookers.js";
 export { changeOptions } from "./option-changes.js";
 export { PathCache } from "./path-cache.js";
 export { Pipeline } from "./pipeline.js";

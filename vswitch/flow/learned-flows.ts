@@ -10,23 +10,33 @@ export interface Lineage {
 }
 
 export class LearnedFlows {
-  readonly #flows = new Map<string, number>();
+  /** Flows by table and cookie: all of them, so that the first learn() with a limit finds them counted. */
+  readonly #flows: (Map<bigint, number> | undefined)[] = [];
   readonly #learners = new Map<string, number>();
 
   /** The flow is in its table now. */
   entered(flow: Flow): void {
-    add(this.#flows, nameOf(flow), 1);
+    add(this.#inTable(flow.tableId), flow.cookie, 1);
     for (const lineage of lineagesOf(flow.program)) add(this.#learners, nameOf(lineage), 1); // cold
   }
 
   /** The flow leaves its table, or changes what it does. */
   left(flow: Flow): void {
-    add(this.#flows, nameOf(flow), -1);
+    add(this.#inTable(flow.tableId), flow.cookie, -1);
     for (const lineage of lineagesOf(flow.program)) add(this.#learners, nameOf(lineage), -1); // cold
   }
 
   count(tableId: number, cookie: bigint): number {
-    return this.#flows.get(nameOf({ tableId, cookie })) ?? 0;
+    return this.#flows[tableId]?.get(cookie) ?? 0;
+  }
+
+  #inTable(tableId: number): Map<bigint, number> {
+    let flows = this.#flows[tableId];
+    if (flows === undefined) {
+      flows = new Map();
+      this.#flows[tableId] = flows;
+    }
+    return flows;
   }
 
   /** What the flow, which has left, was the last to learn. */
@@ -35,18 +45,23 @@ export class LearnedFlows {
   }
 }
 
+const NONE: readonly Lineage[] = [];
+
 function nameOf({ tableId, cookie }: Lineage): string {
   return `${tableId}/${cookie}`; // cold
 }
 
-function add(counts: Map<string, number>, name: string, by: number): void {
+function add<Name>(counts: Map<Name, number>, name: Name, by: number): void {
   const count = (counts.get(name) ?? 0) + by;
   if (count === 0) counts.delete(name);
   else counts.set(name, count);
 }
 
 /** What the flow learns and wants deleted with it. */
-function lineagesOf(program: FlowProgram): Lineage[] {
+function lineagesOf(program: FlowProgram): readonly Lineage[] {
+  const { apply, write } = program;
+  const isPlain = apply === null || (apply.learns.length === 0 && apply.nested.length === 0);
+  if (isPlain && write.length === 0) return NONE;
   return [program.apply, ...program.write.map((entry) => entry.program)].flatMap(lineagesIn);
 }
 

@@ -71,6 +71,11 @@ export class Subtable {
     const { words, mask } = this;
     let flow = this.#buckets[hash & (this.#buckets.length - 1)] as Flow | null;
     next: while (flow !== null) {
+      // To look at its match costs several lines of memory.
+      if (flow.hash !== hash) {
+        flow = flow.next;
+        continue;
+      }
       const value = flow.key.value;
       for (let i = 0; i < words.length; i++) {
         const word = words[i]!;
