@@ -8,7 +8,9 @@
 //
 // Invariants: frames of one queue leave in the order in which they came; over any time t at most burst + rate · t leave
 // by a queue or the port, and never more than rate · t since frames began to wait there, plus burst; what waits and was
-// not looked at in time is made up for, so that a loop that is late keeps the rate; a held frame is one reference. Time is a parameter, whole milliseconds.
+// not looked at in time is made up for, so that a loop that is late keeps the rate; a held frame is one reference. Numbers
+// that change stand in arrays: in a field a fraction is an object, and a new one each time. Time is a parameter, whole
+// milliseconds.
 // Source: OpenFlow 1.3.5, 7.2.2 and 7.3.5.8; ovs-vswitchd.conf.db(5), QoS and Queue; tc-htb(8).
 // Thread: datapath worker. Hot: yes (take, next).
 import type { PacketQueue, QueueProperty, QueueStats } from "../../base/openflow/index.js";
@@ -56,26 +58,50 @@ const FRAME_BITS = 8 * 1514;
 
 /** Bits that may go now; what goes may leave a debt. */
 class Bucket {
-  readonly perMs: number;
-  readonly max: number;
-  tokens: number;
+  /** Tokens | tokens that come in a millisecond | what it holds at most | and while frames wait. */
+  readonly #numbers = new Float64Array(4);
 
-  constructor(rateBps: number, burstBits: number, tokens = Number.POSITIVE_INFINITY) {
-    this.perMs = rateBps / 1000;
-    this.max = Math.max(burstBits, this.perMs * SLACK_MS, FRAME_BITS);
-    this.tokens = Math.min(this.max, tokens);
+  /** With what is left of `before`, if there is one; full otherwise. */
+  constructor(rateBps: number, burstBits: number, before: Bucket | undefined) {
+    const perMs = rateBps / 1000;
+    const max = Math.max(burstBits, perMs * SLACK_MS, FRAME_BITS);
+    this.#numbers[0] = before === undefined ? max : Math.min(max, before.#numbers[0]!);
+    this.#numbers[1] = perMs;
+    this.#numbers[2] = max;
+    this.#numbers[3] = Math.max(max, perMs * SLACK_WAITING_MS);
   }
 
   fill(elapsedMs: number, isWaiting: boolean): void {
-    const max = isWaiting ? Math.max(this.max, this.perMs * SLACK_WAITING_MS) : this.max;
-    this.tokens = Math.min(max, this.tokens + elapsedMs * this.perMs);
+    const numbers = this.#numbers;
+    const max = isWaiting ? numbers[3]! : numbers[2]!;
+    numbers[0] = Math.min(max, numbers[0]! + elapsedMs * numbers[1]!);
+  }
+
+  /** Something may go. */
+  get hasTokens(): boolean {
+    return this.#numbers[0]! >= 0;
+  }
+
+  pay(bits: number): void {
+    this.#numbers[0] = this.#numbers[0]! - bits;
+  }
+
+  /** Adds to totals[0] how many milliseconds of what comes here so many bits are. */
+  addShare(bits: number, totals: Float64Array): void {
+    totals[0] = totals[0]! + bits / this.#numbers[1]!;
   }
 
   /** Milliseconds until something may go. */
   get waitMs(): number {
-    return this.tokens >= 0 ? 0 : -this.tokens / this.perMs;
+    return this.hasTokens ? 0 : -this.#numbers[0]! / this.#numbers[1]!;
   }
 }
+
+/** Places in the totals of a queue. */
+const BORROWED = 0;
+const PACKETS = 1;
+const BYTES = 2;
+const DROPPED = 3;
 
 class Queue {
   readonly config: QueueConfig;
@@ -86,11 +112,8 @@ class Queue {
   /** What is its own, and what it may have at all. */
   readonly own: Bucket;
   readonly ceiling: Bucket;
-  packets: number;
-  bytes: number;
-  dropped: number;
-  /** What it has borrowed so far by its share: of those alike the one with the least goes first. */
-  borrowed = 0;
+  /** What it has borrowed so far by its share: of those alike the one with the least goes first. | Packets, bytes and drops. */
+  readonly totals = new Float64Array(4);
   readonly ring: Int32Array;
   head = 0;
   held = 0;
@@ -102,12 +125,10 @@ class Queue {
     const rate = Math.max(MIN_RATE_BPS, config.minRateBps ?? 0);
     const ceiling = Math.max(rate, config.maxRateBps ?? portRateBps);
     const burst = config.burstBits ?? 0;
-    this.own = new Bucket(rate, burst, before?.own.tokens);
-    this.ceiling = new Bucket(ceiling, burst, before?.ceiling.tokens);
+    this.own = new Bucket(rate, burst, before?.own);
+    this.ceiling = new Bucket(ceiling, burst, before?.ceiling);
     this.createdMs = before?.createdMs ?? nowMs;
-    this.packets = before?.packets ?? 0;
-    this.bytes = before?.bytes ?? 0;
-    this.dropped = before?.dropped ?? 0;
+    for (let i = PACKETS; i <= DROPPED; i++) this.totals[i] = before?.totals[i] ?? 0;
     this.ring = before?.ring ?? new Int32Array(QUEUE_FRAMES_MAX);
     this.head = before?.head ?? 0;
     this.held = before?.held ?? 0;
@@ -123,7 +144,7 @@ export class PortQueues {
   readonly #pool: PacketPool;
   readonly #queues: readonly Queue[];
   readonly #port: Bucket;
-  #filledMs: number;
+  readonly #filledMs = new Float64Array(1);
 
   /** Queues that `before` had too go on counting, with the frames that wait in them; the frames of others are freed. */
   constructor(
@@ -136,9 +157,9 @@ export class PortQueues {
     this.#pool = pool;
     this.qos = qos;
     const rate = qos.maxRateBps ?? 1000 * speedKbps;
-    this.#port = new Bucket(rate, 0, before === undefined ? undefined : before.#port.tokens);
+    this.#port = new Bucket(rate, 0, before === undefined ? undefined : before.#port);
     this.#queues = qos.queues.map((config) => new Queue(config, rate, before?.find(config.queueId), nowMs));
-    this.#filledMs = nowMs;
+    this.#filledMs[0] = nowMs;
     for (let i = 0; i < this.#queues.length; i++) this.held += this.#queues[i]!.held;
     before?.freeAll((queueId) => this.find(queueId) === undefined);
   }
@@ -148,18 +169,18 @@ export class PortQueues {
     const queue = this.#queueOf(queueId);
     const sizeBytes = this.#pool.length[packet]!;
     this.#fill(nowMs);
-    if (queue.held === 0 && this.#port.tokens >= 0 && queue.ceiling.tokens >= 0) {
-      this.#charge(queue, sizeBytes, queue.own.tokens < 0);
+    if (queue.held === 0 && this.#port.hasTokens && queue.ceiling.hasTokens) {
+      this.#charge(queue, sizeBytes, !queue.own.hasTokens);
       return FRAME_LEAVES;
     }
     // What waits here must not keep others from receiving.
     if (queue.held >= QUEUE_FRAMES_MAX || this.#pool.available < this.#pool.slots >> 2) {
-      queue.dropped++;
+      queue.totals[DROPPED] = queue.totals[DROPPED]! + 1;
       return FRAME_DROPPED;
     }
     queue.ring[(queue.head + queue.held) & (QUEUE_FRAMES_MAX - 1)] = packet;
     // Who has not waited has no claim from before.
-    if (queue.held === 0) queue.borrowed = Math.max(queue.borrowed, this.#leastBorrowed());
+    if (queue.held === 0) this.#forgoClaims(queue);
     queue.held++;
     this.held++;
     return FRAME_HELD;
@@ -169,7 +190,7 @@ export class PortQueues {
   next(nowMs: number): number {
     if (this.held === 0) return -1;
     this.#fill(nowMs);
-    if (this.#port.tokens < 0) return -1;
+    if (!this.#port.hasTokens) return -1;
     let queue = this.#choose(true);
     const borrows = queue === null;
     if (queue === null) queue = this.#choose(false);
@@ -196,7 +217,7 @@ export class PortQueues {
   /** Frames that found their queue full. */
   get dropped(): number {
     let sum = 0;
-    for (let i = 0; i < this.#queues.length; i++) sum += this.#queues[i]!.dropped;
+    for (let i = 0; i < this.#queues.length; i++) sum += this.#queues[i]!.totals[DROPPED]!;
     return sum;
   }
 
@@ -218,40 +239,44 @@ export class PortQueues {
     let best: Queue | null = null;
     for (let i = 0; i < queues.length; i++) {
       const queue = queues[i]!;
-      if (queue.held === 0 || queue.ceiling.tokens < 0 || (own && queue.own.tokens < 0)) continue;
+      if (queue.held === 0 || !queue.ceiling.hasTokens || (own && !queue.own.hasTokens)) continue;
       const isBetter =
         best === null ||
         queue.priority < best.priority ||
-        (queue.priority === best.priority && queue.borrowed < best.borrowed);
+        (queue.priority === best.priority && queue.totals[BORROWED]! < best.totals[BORROWED]!);
       if (isBetter) best = queue;
     }
     return best;
   }
 
-  #leastBorrowed(): number {
-    let least = Number.POSITIVE_INFINITY;
-    for (let i = 0; i < this.#queues.length; i++) {
-      const queue = this.#queues[i]!;
-      if (queue.held > 0) least = Math.min(least, queue.borrowed);
+  /** The queue, in which nothing waits yet, has borrowed at least as much as that of those that wait with the least. */
+  #forgoClaims(queue: Queue): void {
+    const queues = this.#queues;
+    let least: Queue | null = null;
+    for (let i = 0; i < queues.length; i++) {
+      const other = queues[i]!;
+      if (other.held === 0) continue;
+      if (least === null || other.totals[BORROWED]! < least.totals[BORROWED]!) least = other;
     }
-    return least === Number.POSITIVE_INFINITY ? 0 : least;
+    if (least !== null) queue.totals[BORROWED] = Math.max(queue.totals[BORROWED]!, least.totals[BORROWED]!);
   }
 
   #charge(queue: Queue, sizeBytes: number, borrows: boolean): void {
     const bits = 8 * sizeBytes;
-    if (borrows) queue.borrowed += bits / queue.own.perMs;
-    else queue.own.tokens -= bits;
-    queue.ceiling.tokens -= bits;
-    this.#port.tokens -= bits;
-    queue.packets++;
-    queue.bytes += sizeBytes;
+    const { totals } = queue;
+    if (borrows) queue.own.addShare(bits, totals);
+    else queue.own.pay(bits);
+    queue.ceiling.pay(bits);
+    this.#port.pay(bits);
+    totals[PACKETS] = totals[PACKETS]! + 1;
+    totals[BYTES] = totals[BYTES]! + sizeBytes;
     this.leavingDscp = queue.dscp;
   }
 
   #fill(nowMs: number): void {
-    const elapsedMs = nowMs - this.#filledMs;
+    const elapsedMs = nowMs - this.#filledMs[0]!;
     if (elapsedMs <= 0) return;
-    this.#filledMs = nowMs;
+    this.#filledMs[0] = nowMs;
     this.#port.fill(elapsedMs, this.held > 0);
     for (let i = 0; i < this.#queues.length; i++) {
       const queue = this.#queues[i]!;
@@ -276,14 +301,14 @@ export class PortQueues {
   }
 
   stats(port: number, nowMs: number): QueueStats[] {
-    return this.#queues.map(({ config, createdMs, packets, bytes, dropped }) => {
+    return this.#queues.map(({ config, createdMs, totals }) => {
       const ms = nowMs - createdMs;
       return {
         port,
         queueId: config.queueId,
-        txPackets: BigInt(packets), // cold
-        txBytes: BigInt(bytes), // cold
-        txErrors: BigInt(dropped), // cold
+        txPackets: BigInt(totals[PACKETS]!), // cold
+        txBytes: BigInt(totals[BYTES]!), // cold
+        txErrors: BigInt(totals[DROPPED]!), // cold
         durationSeconds: Math.floor(ms / 1000),
         durationNanoseconds: Math.floor((ms % 1000) * 1e6),
       };

@@ -36,7 +36,7 @@ describe("the data path in steady state", () => {
       expect(told.stoppedMs).toBeGreaterThan(10_000);
       // Everything came through, both ways where there are two; by TAP and packet socket where the host lets us.
       const byDevices = probeFacility("tap").available ? 2 * 2 : 0;
-      expect(told.taken.filter(([, taken]) => taken > 0)).toHaveLength(7 + 2 * 3 + 1 + 3 + byDevices);
+      expect(told.taken.filter(([, taken]) => taken > 0)).toHaveLength(8 + 2 * 3 + 1 + 3 + byDevices);
       expect(told.finishedByWorker).toBeGreaterThan(100_000);
       expect(told.deoptimisations).toEqual([]);
       expect(told.collections).toBe(0);

@@ -18,6 +18,7 @@ import { type BridgeChange, Datapath } from "../datapath/index.js";
 import { SWEEP_INTERVAL_MS, USAGE_WINDOW_MS } from "../datapath/limits.js";
 import { PollLoop } from "../datapath/poll-loop.js";
 import { PortHost } from "../datapath/port-host.js";
+import { TRUNK_ALL } from "../learn/index.js";
 import { acceptGuest, type FakeGuest, MERGEABLE, PACKED } from "../port/fake-guest.js";
 import {
   createPortLane,
@@ -173,6 +174,31 @@ function addStateless(): void {
   addBridge("group", [[0, [], [apply({ type: "group", groupId: 1 })]]], [group])[0].always(udp);
   addBridge("meter", [[0, [], [{ type: "meter", meterId: 1 }, apply(output(2))]]], [meter])[0].always(udp);
   addBridge("v6", [[0, [field("eth_type", 0x86dd)], [apply(output(2))]]])[0].always(v6);
+}
+
+/** Shaped: more comes than may leave, by two queues of which one borrows, and one marks what leaves. */
+function addShaped(): void {
+  const bridge = addBridge("shaped", [
+    [
+      0,
+      [field("eth_type", 0x800), field("ip_proto", 6)],
+      [apply({ type: "set_queue", queueId: 1 }, output(2))],
+    ],
+    [0, [], [apply(output(2))]],
+  ])[0];
+  const queues = [
+    { queueId: 0, minRateBps: 12_345_677, maxRateBps: 300_000_001 },
+    { queueId: 1, minRateBps: 400_000_001, dscp: 10 },
+  ];
+  const [, slot] = datapath.bridge("shaped").slots;
+  const qos = { type: "linux-htb", maxRateBps: 1_000_000_003, queues };
+  datapath.bridge("shaped").setPort(slot!, { vlan: TRUNK_ALL, qos }, time.lastMs);
+  const pair = { source: "10.0.0.1", destination: "10.0.0.2" };
+  bridge.always(
+    many((i) =>
+      i % 2 === 0 ? udpFrame({ ...pair, sourcePort: i }) : tcpFrame({ ...pair, sourcePort: i }, 16),
+    ),
+  );
 }
 
 /** Denials of which none is meant for the traffic: many masks, and more conversations than the exact cache begins with. */
@@ -350,6 +376,7 @@ addTracking();
 addStateless();
 addServed();
 addAccessList();
+addShaped();
 addTap();
 const dir = mkdtempSync("/tmp/pl-sg-");
 try {
