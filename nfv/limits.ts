@@ -12,6 +12,8 @@ export const CONNECTIONS_MAX = 65_536;
 export const CONNECTION_IDLE_S = 3_600;
 /** Longest sleep of the engine: probes and reconnects are due at this precision. */
 export const TICK_MS = 20;
+/** What the main thread asks for is done so much at a time: packets need not wait for many requests. */
+export const REQUESTS_PER_TURN = 1;
 /** Polls without a packet before the engine sleeps. */
 export const IDLE_POLLS_MAX = 64;
 /** Longest path of an HTTP check: with it the request fits into one segment on every link. */

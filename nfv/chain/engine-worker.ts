@@ -9,7 +9,7 @@ import { Mailbox, type MailboxSetup } from "../../base/worker/index.js";
 import { nfvError } from "../errors.js";
 import { LoadBalancer } from "../functions/load-balancer/load-balancer.js";
 import type { LoadBalancerConfig } from "../functions/load-balancer/load-balancer-config.js";
-import { FUNCTIONS_MAX, IDLE_POLLS_MAX, TICK_MS } from "../limits.js";
+import { FUNCTIONS_MAX, IDLE_POLLS_MAX, REQUESTS_PER_TURN, TICK_MS } from "../limits.js";
 import { Engine } from "./engine.js";
 import type { NamedStatus } from "./engine-handle.js";
 
@@ -82,11 +82,11 @@ epoll.add(mailbox.doorbell, EPOLLIN);
 let idle = 0;
 while (!mailbox.closing) {
   const received = engine.breathe(performance.now());
-  idle = mailbox.poll() + received > 0 ? 0 : idle + 1;
+  idle = mailbox.poll(REQUESTS_PER_TURN) + received > 0 ? 0 : idle + 1;
   if (idle <= IDLE_POLLS_MAX || !engine.beginSleep()) continue;
   epoll.wait(running.size === 0 ? -1 : TICK_MS);
   engine.endSleep();
-  mailbox.onDoorbell();
+  mailbox.silence();
   idle = 0;
 }
 engine.close();

@@ -129,16 +129,22 @@ describe("ovs-vsctl", () => {
         "Port",
         "p1",
         "lacp=active",
+        "qos=@qos",
       ],
+      ...["--", "--id=@qos", "create", "QoS", "type=linux-sfq", "queues:0=@queue"],
+      ...["--", "--id=@queue", "create", "Queue", "dscp=10"],
     );
     expect(await ovs.vsctl("get", "Bridge", "br0", "status:unsupported")).toBe(
       '"rstp_enable mcast_snooping_enable Flow_Sample_Collector_Set"',
     );
-    expect(await ovs.vsctl("get", "Interface", "p1", "status:unsupported")).toBe('"lacp bfd cfm_mpid"');
+    expect(await ovs.vsctl("get", "Interface", "p1", "status:unsupported")).toBe(
+      '"qos Queue:dscp lacp bfd cfm_mpid"',
+    );
     expect(await ovs.vsctl("get", "Interface", "p1", "bfd_status", "cfm_fault")).toBe("{}\n[]");
     await ovs.vsctl(
       ...["set", "Bridge", "br0", "rstp_enable=false", "mcast_snooping_enable=false"],
-      ...["--", "clear", "Interface", "p1", "bfd", "cfm_mpid", "--", "clear", "Port", "p1", "lacp"],
+      ...["--", "clear", "Interface", "p1", "bfd", "cfm_mpid", "--", "clear", "Port", "p1", "lacp", "qos"],
+      ...["--", "--all", "destroy", "QoS", "--", "--all", "destroy", "Queue"],
       ...["--", "--all", "destroy", "Flow_Sample_Collector_Set"],
     );
     expect(await ovs.vsctl("get", "Bridge", "br0", "status")).toBe("{}");

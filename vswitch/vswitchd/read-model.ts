@@ -205,7 +205,7 @@ function readPort(
       qos,
       ...(core === undefined ? {} : { core }),
       unsupported: [
-        ...unsupportedOfInterface(row, iface),
+        ...unsupportedOfInterface(database, row, iface),
         ...(isHeeded ? [] : ["other_config:pmd-rxq-affinity"]),
       ],
       policing: {
