@@ -5,22 +5,33 @@ import type { Instruction } from "../../base/openflow/index.js";
 import type { FlowProgram } from "./program.js";
 
 interface SharedProgram {
+  readonly instructions: readonly Instruction[];
   readonly tableId: number;
   readonly program: FlowProgram;
 }
 
-export class SharedPrograms {
-  /** By the list itself: the codec gives the same one for the same bytes. */
-  readonly #programs = new WeakMap<readonly Instruction[], SharedProgram>();
+/** The lists of the latest flows; to look through all takes less than to compile one. */
+const PLACES = 32;
 
+export class SharedPrograms {
+  readonly #programs: SharedProgram[] = [];
+  #next = 0;
+
+  /** By the list itself: the codec gives the same one for the same bytes. */
   find(instructions: readonly Instruction[], tableId: number): FlowProgram | undefined {
-    const known = this.#programs.get(instructions);
-    return known?.tableId === tableId ? known.program : undefined;
+    const programs = this.#programs;
+    for (let i = 0; i < programs.length; i++) {
+      const one = programs[i]!;
+      if (one.instructions === instructions && one.tableId === tableId) return one.program;
+    }
+    return undefined;
   }
 
   /** The list was compiled for a flow of the table. */
   keep(instructions: readonly Instruction[], tableId: number, program: FlowProgram): void {
-    if (instructions.every(isSelfContained)) this.#programs.set(instructions, { tableId, program });
+    if (!instructions.every(isSelfContained)) return;
+    this.#programs[this.#next] = { instructions, tableId, program };
+    this.#next = (this.#next + 1) % PLACES;
   }
 }
 

@@ -2,27 +2,31 @@
 // Thread: main. Invariant: a bridge is either in the datapath with its agent listening, or in neither.
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
-import { describeError } from "../../base/errors/index.js";
-import { type NetDeviceState, withNetDevices } from "../../base/linux/index.js";
 import type { Logger } from "../../base/log/index.js";
 import { OFPP_LOCAL, type QueueStats } from "../../base/openflow/index.js";
 import { type Clock, WarpableClock } from "../../base/time/index.js";
 import { parseMac } from "../../base/wire/index.js";
-import { OpenFlowAgent, parseControllerTarget } from "../agent/index.js";
+import { OpenFlowAgent } from "../agent/index.js";
 import type { UnixctlCommand } from "../cli/unixctl-server.js";
 import type { ZoneTimeouts } from "../conntrack/index.js";
 import {
   type BridgeCounters,
   BridgeModel,
-  type BridgeSettings,
   DatapathHandle,
   type FailedPort,
   type Followed,
-  type PortSettings,
   type TrackingCounters,
 } from "../datapath/index.js";
 import type { DropReport } from "../flow/index.js";
 import type { MacTableStats } from "../learn/index.js";
+import {
+  databaseNumber,
+  hostDevice,
+  isForeign,
+  portSettingsOf,
+  setControllers,
+  settingsOf,
+} from "./backend-settings.js";
 import { CaptureServer } from "./capture-server.js";
 import { connectionCommands } from "./connection-commands.js";
 import { datapathCommands } from "./datapath-commands.js";
@@ -433,67 +437,6 @@ export class DatapathBackend implements Backend {
   }
 }
 
-/** Types of ports over network devices that others have made. */
-function isForeign(type: string): boolean {
-  return type === "system" || type === "afxdp";
-}
-
-/** undefined when there is none of that name, or no way to ask. */
-function hostDevice(name: string): NetDeviceState | undefined {
-  return withNetDevices((devices) => devices.read(name));
-}
-
-function settingsOf(config: BridgeConfig): BridgeSettings {
-  return {
-    macTableEntries: config.macTableSizeMax,
-    macAgeingMs: config.macAgingMs,
-    floodVlans: config.floodVlans,
-    forwardReserved: config.forwardReserved,
-    tagsRead: config.tagsRead,
-    mirrors: config.mirrors,
-  };
-}
-
-function portSettingsOf({ vlan, isProtected, policing, qos, mtu }: NumberedPort): PortSettings {
-  return { vlan, isProtected, policing, qos, ...(mtu === undefined ? {} : { mtu }) };
-}
-
-/** Makes the agent's controllers those of `config`; returns the ones that it cannot use. */
-function setControllers(agent: OpenFlowAgent, config: BridgeConfig): ControllerStatus[] {
-  const { controllers, failMode, protocols, tls } = config;
-  agent.setProtocols(protocols);
-  const refused: ControllerStatus[] = [];
-  const usable = controllers.filter(({ target }) => {
-    try {
-      parseControllerTarget(target);
-      return true;
-    } catch (thrown) {
-      const lastError = describeError(thrown);
-      const never = {
-        isConnected: false,
-        role: undefined,
-        connectedAtMs: undefined,
-        disconnectedAtMs: undefined,
-      };
-      refused.push({ target, ...never, state: "VOID", lastError });
-      return false;
-    }
-  });
-  const specs = usable.map(({ target, maxBackoffMs, inactivityProbeMs }) => ({
-    target,
-    maxBackoffMs,
-    probeIntervalMs: inactivityProbeMs,
-    ...(/^p?ssl:/.test(target) ? { tls } : {}),
-  }));
-  agent.setControllers(specs, failMode);
-  return refused;
-}
-
 function rounded(ms: number): number {
   return Math.round(ms * 10) / 10;
-}
-
-/** As the Interface table has it. */
-function databaseNumber(port: number): number {
-  return port === OFPP_LOCAL ? OFPORT_LOCAL : port;
 }

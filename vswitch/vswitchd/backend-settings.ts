@@ -1,0 +1,68 @@
+// What a bridge, a port and a controller of the database are to the datapath and to the OpenFlow agent. Thread: main.
+import { describeError } from "../../base/errors/index.js";
+import { type NetDeviceState, withNetDevices } from "../../base/linux/index.js";
+import { OFPP_LOCAL } from "../../base/openflow/index.js";
+import { type OpenFlowAgent, parseControllerTarget } from "../agent/index.js";
+import type { BridgeSettings, PortSettings } from "../datapath/index.js";
+import { type BridgeConfig, type ControllerStatus, type NumberedPort, OFPORT_LOCAL } from "./model.js";
+
+/** Types of ports over network devices that others have made. */
+export function isForeign(type: string): boolean {
+  return type === "system" || type === "afxdp";
+}
+
+/** undefined when there is none of that name, or no way to ask. */
+export function hostDevice(name: string): NetDeviceState | undefined {
+  return withNetDevices((devices) => devices.read(name));
+}
+
+export function settingsOf(config: BridgeConfig): BridgeSettings {
+  return {
+    macTableEntries: config.macTableSizeMax,
+    macAgeingMs: config.macAgingMs,
+    floodVlans: config.floodVlans,
+    forwardReserved: config.forwardReserved,
+    tagsRead: config.tagsRead,
+    mirrors: config.mirrors,
+  };
+}
+
+export function portSettingsOf({ vlan, isProtected, policing, qos, mtu }: NumberedPort): PortSettings {
+  return { vlan, isProtected, policing, qos, ...(mtu === undefined ? {} : { mtu }) };
+}
+
+/** Makes the agent's controllers those of `config`; returns the ones that it cannot use. */
+export function setControllers(agent: OpenFlowAgent, config: BridgeConfig): ControllerStatus[] {
+  const { controllers, failMode, protocols, tls } = config;
+  agent.setProtocols(protocols);
+  const refused: ControllerStatus[] = [];
+  const usable = controllers.filter(({ target }) => {
+    try {
+      parseControllerTarget(target);
+      return true;
+    } catch (thrown) {
+      const lastError = describeError(thrown);
+      const never = {
+        isConnected: false,
+        role: undefined,
+        connectedAtMs: undefined,
+        disconnectedAtMs: undefined,
+      };
+      refused.push({ target, ...never, state: "VOID", lastError });
+      return false;
+    }
+  });
+  const specs = usable.map(({ target, maxBackoffMs, inactivityProbeMs }) => ({
+    target,
+    maxBackoffMs,
+    probeIntervalMs: inactivityProbeMs,
+    ...(/^p?ssl:/.test(target) ? { tls } : {}),
+  }));
+  agent.setControllers(specs, failMode);
+  return refused;
+}
+
+/** As the Interface table has it. */
+export function databaseNumber(port: number): number {
+  return port === OFPP_LOCAL ? OFPORT_LOCAL : port;
+}
