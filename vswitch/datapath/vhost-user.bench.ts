@@ -110,7 +110,8 @@ await measure("64 bytes, flow by port, 64 conversations", 64, [[field("in_port",
 await measure("64 bytes, flow by port, 10,000 conversations", 64, [[field("in_port", 1)]], 2, 10_000);
 await measure("64 bytes, flow by port, packed rings", 64, [[field("in_port", 1)]], 2, 0, PACKED);
 await measure("64 bytes, NORMAL", 64, [[]], OFPP_NORMAL);
-await measure("1500 bytes, flow by port", 1500, [[field("in_port", 1)]], 2);
+for (const size of [128, 256, 594, 1500])
+  await measure(`${size} bytes, flow by port`, size, [[field("in_port", 1)]], 2);
 for (const burst of [32, 8])
   await measure(
     `64 bytes, ten guests, bursts of ${burst}`,
