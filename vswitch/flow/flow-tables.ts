@@ -27,7 +27,6 @@ import {
   type Unsent,
 } from "../../base/openflow/index.js";
 import { compileInstructions, type FlowContext } from "./compile-instructions.js";
-import type { ConjunctiveClassifier } from "./conjunctive-classifier.js";
 import { flowError } from "./errors.js";
 import { compileMatch, compilePassingMatch, type MaskedKey } from "./fields.js";
 import { Flow, FlowCounters } from "./flow.js";
@@ -43,7 +42,7 @@ import { fitFlowMod } from "./option-changes.js";
 import type { FlowProgram } from "./program.js";
 import { countReferences, groupsIn, isSentTo, metersIn } from "./references.js";
 import { SharedPrograms } from "./shared-programs.js";
-import { EVERYTHING, TableSet } from "./table-set.js";
+import { chosenBy, EVERYTHING, TableSet } from "./table-set.js";
 import { TableBook, type TableSettings } from "./table-settings.js";
 import { TunnelOptions } from "./tunnel-options.js";
 
@@ -318,7 +317,7 @@ export class FlowTables {
   /** Whether there was a flow to modify. */
   #modify(mod: FlowMod, key: MaskedKey, program: FlowProgram): boolean {
     const strict = mod.command === "modify_strict";
-    const list = this.#tables.meant(mod.tableId).flatMap((table) => this.#chosen(mod, key, table, strict));
+    const list = this.#tables.meant(mod.tableId).flatMap((table) => chosenBy(mod, key, table, strict));
     for (let f = 0; f < list.length; f++) {
       const flow = list[f]!;
       this.#journal?.modified(flow, this.#stateOf(flow));
@@ -343,20 +342,12 @@ export class FlowTables {
     const tables = this.#tables.meant(mod.tableId);
     for (let t = 0; t < tables.length; t++) {
       const table = tables[t]!;
-      const list = this.#chosen(mod, key, table, strict);
+      const list = chosenBy(mod, key, table, strict);
       for (let f = 0; f < list.length; f++) {
         const flow = list[f]!;
         if (isSentTo(flow.instructions, mod.outPort, mod.outGroup)) this.#remove(flow, "delete", nowMs);
       }
     }
-  }
-
-  /** The flows that a modify or delete means, by match, priority and cookie. */
-  #chosen(mod: FlowMod, key: MaskedKey, table: ConjunctiveClassifier, strict: boolean): Flow[] {
-    const one = strict ? table.findStrict(key, mod.priority) : null;
-    const flows = strict ? (one === null ? [] : [one]) : table.covered(key);
-    if (mod.cookieMask === 0n) return flows; // cold
-    return flows.filter((flow) => (flow.cookie & mod.cookieMask) === (mod.cookie & mod.cookieMask));
   }
 
   // --- Changes by packets
@@ -487,14 +478,7 @@ export class FlowTables {
   }
 
   tableStats(): TableStats[] {
-    const all = Array.from({ length: this.#tables.count }, (_, tableId) => tableId);
-    const ids = all.filter((tableId) => this.#book.exists(tableId));
-    return ids.map((tableId) => ({
-      tableId,
-      activeCount: this.#tables.sizeOf(tableId),
-      lookupCount: BigInt(this.#tables.lookupsIn(tableId)), // cold
-      matchedCount: BigInt(this.#tables.matchesIn(tableId)), // cold
-    }));
+    return this.#tables.stats((tableId) => this.#book.exists(tableId));
   }
 
   groupStats(nowMs: number): GroupStats[] {

@@ -1,9 +1,9 @@
 // The classifiers of a bridge by the numbers of their tables, and how often packets were looked up in each.
 // Invariant: a table without a classifier never had a flow. Thread: datapath worker. Hot: yes (lookup, count).
-import { OFPTT_ALL } from "../../base/openflow/index.js";
+import { type FlowMod, OFPTT_ALL, type TableStats } from "../../base/openflow/index.js";
 import { AskedValues } from "./asked-values.js";
 import { ConjunctiveClassifier } from "./conjunctive-classifier.js";
-import { compileMatch } from "./fields.js";
+import { compileMatch, type MaskedKey } from "./fields.js";
 import type { Flow } from "./flow.js";
 
 export const EVERYTHING = compileMatch([]);
@@ -38,11 +38,15 @@ export class TableSet {
     if (hit) this.#matches[tableId] = this.#matches[tableId]! + packets;
   }
 
-  lookupsIn(tableId: number): number {
-    return this.#lookups[tableId]!;
-  }
-  matchesIn(tableId: number): number {
-    return this.#matches[tableId]!;
+  /** Of the tables that `exists` names. */
+  stats(exists: (tableId: number) => boolean): TableStats[] {
+    const ids = Array.from({ length: this.count }, (_, tableId) => tableId).filter(exists);
+    return ids.map((tableId) => ({
+      tableId,
+      activeCount: this.sizeOf(tableId),
+      lookupCount: BigInt(this.#lookups[tableId]!), // cold
+      matchedCount: BigInt(this.#matches[tableId]!), // cold
+    }));
   }
 
   /** The table's classifier, or undefined. */
@@ -73,4 +77,17 @@ export class TableSet {
   flowsOf(tableId: number): Flow[] {
     return this.meant(tableId).flatMap((table) => table.covered(EVERYTHING));
   }
+}
+
+/** The flows of the table that a modify or delete means, by match, priority and cookie. */
+export function chosenBy(
+  mod: FlowMod,
+  key: MaskedKey,
+  table: ConjunctiveClassifier,
+  strict: boolean,
+): readonly Flow[] {
+  const one = strict ? table.findStrict(key, mod.priority) : null;
+  const flows = strict ? (one === null ? [] : [one]) : table.covered(key);
+  if (mod.cookieMask === 0n) return flows; // cold
+  return flows.filter((flow) => (flow.cookie & mod.cookieMask) === (mod.cookie & mod.cookieMask));
 }
