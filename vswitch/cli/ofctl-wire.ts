@@ -7,6 +7,7 @@ import {
   type FlowMod,
   type Instruction,
   isErrorName,
+  type Match,
   OFP10_VERSION,
   OFP15_VERSION,
   parseMessage,
@@ -19,13 +20,13 @@ import type { CommandIo } from "./command-io.js";
 import { printedErrorName } from "./error-names.js";
 import { checkErrorName, describeError, encodeErrorReply } from "./error-text.js";
 import { commandError, flowTextError } from "./errors.js";
+import { parseExactFlow } from "./exact-flow-text.js";
 import { readBytes, readFile } from "./flow-file.js";
 import { formatPlainHexDump } from "./hex-dump.js";
 import { readHex } from "./hex-input.js";
 import { inOrder } from "./instruction-text.js";
 import { splitKeyValues } from "./key-values.js";
 import { frameOfMatch } from "./match-frame.js";
-import { MatchReader } from "./match-reader.js";
 import { READER_CHECKS } from "./message-check.js";
 import { printMessage } from "./message-print.js";
 import { type OfctlFlags, warner } from "./ofctl-context.js";
@@ -130,14 +131,17 @@ export async function printPacket(io: CommandIo): Promise<number> {
 }
 
 export async function composePacket(io: CommandIo, [text = ""]: Words): Promise<number> {
-  const reader = new MatchReader();
-  for (const { key, value } of splitKeyValues(text)) {
-    if (reader.takeProtocol(key)) continue;
-    if (value === "") throw flowTextError(`${text}: field ${key} missing value`);
-    if (!reader.takeField(key, value)) throw flowTextError(`${text}: unknown field ${key}`);
-  }
-  io.out(dump(frameOfMatch(reader.finish().match, { payloadSize: 64 })));
+  io.out(dump(frameOfMatch(exactFlow(text), { payloadSize: 64 })));
   return 0;
+}
+
+function exactFlow(text: string): Match {
+  try {
+    return parseExactFlow(text);
+  } catch (thrown) {
+    if (!(thrown instanceof PlinthError)) throw thrown;
+    throw flowTextError(`${text}: ${thrown.message}`);
+  }
 }
 
 /** Without the sign that joins the halves of a line where there is no second. */

@@ -7,6 +7,9 @@ import { formatPacket } from "./frame-text.js";
 /** What stands for every length that an IEEE 802.3 frame has in place of a type. */
 const NOT_A_TYPE = Uint8Array.of(0x05, 0xff);
 const TYPE_MIN = 6;
+const BOTTOM_OF_STACK = 0x100;
+/** Labels that are told besides the first. */
+const LABELS_BEHIND = 2;
 const FRAGMENT = 44;
 /** Neighbour solicitation and advertisement. */
 const ND_TYPES: readonly number[] = [135, 136];
@@ -23,7 +26,15 @@ const EMPTY: Match = [
 export function formatRecordedFrame(frame: Uint8Array): string {
   const view = frame.byteLength < FRAME_SIZE_MIN ? undefined : frameView(frame, 0);
   if (view === undefined) return formatPacket({ match: EMPTY, tags: [] });
-  return `${formatPacket({ match: shownFields(view), tags: view.tags })}${checksumText(frame, view)}`;
+  const shown = { match: shownFields(view), tags: view.tags, labels: wholeStack(view) };
+  return `${formatPacket(shown)}${checksumText(frame, view)}`;
+}
+
+/** Labels behind the first; where the frame ends before the stack does, the others that are told are zeros. */
+function wholeStack({ match, labels = [] }: FrameView): readonly number[] {
+  const first = match.find(({ field }) => field === "mpls_bos")?.value[0];
+  const isOpen = first === 0 && !labels.some((label) => (label & BOTTOM_OF_STACK) !== 0);
+  return isOpen ? [...labels, 0, 0].slice(0, LABELS_BEHIND) : labels;
 }
 
 function shownFields({ match }: FrameView): Match {
