@@ -365,6 +365,7 @@ const LINES: readonly Line[] = [
   ...each("compose-packet", "tcp,nw_src=1.2.3.4,tp_dst=80", "icmp,icmp_type=8", "tcp,tcp_flags=syn,nw_ttl=9"),
   ...each("compose-packet", "arp,arp_op=1,arp_spa=1.2.3.4", "tcp6,tp_dst=80,ipv6_src=::1", "dl_type=0x1234"),
   ...each("compose-packet", "dl_vlan=5,tcp,nw_ttl=64", "ip,nw_proto=47", "foo=1", "tcp,actions=1"),
+  ...each("compose-packet", "icmp,icmp_type=8,icmp_code=1", "icmp6,icmpv6_type=128,icmpv6_code=1"),
   ...withInput(["parse-actions", "OpenFlow10"], "0000 0008 0001 0000\n\n# c\n00010008000a0000\n"),
   ...withInput(
     ["parse-actions", "OpenFlow13"],

@@ -174,7 +174,8 @@ function transport(protocol: number, value: Value, number: NumberOf, pair: Pair,
     case 1: {
       if (isIpv6) return [];
       const head = [number("icmpv4_type"), number("icmpv4_code"), 0, 0, 0, 0, 0, 0];
-      const message = Uint8Array.from([...head, ...(ECHOES.has(head[0] as number) ? pair.data : [])]);
+      const isEcho = ECHOES.has(head[0] as number) && head[1] === 0;
+      const message = Uint8Array.from([...head, ...(isEcho ? pair.data : [])]);
       message.set(u16(checksum(message, 0, message.byteLength)), 2);
       return message;
     }
@@ -187,8 +188,9 @@ function transport(protocol: number, value: Value, number: NumberOf, pair: Pair,
 
 function icmpv6(value: Value, number: NumberOf, data: Uint8Array): number[] {
   const type = number("icmpv6_type");
-  const head = [type, number("icmpv6_code"), 0, 0, 0, 0, 0, 0];
-  if (ECHOES6.has(type)) return [...head, ...data];
+  const code = number("icmpv6_code");
+  const head = [type, code, 0, 0, 0, 0, 0, 0];
+  if (ECHOES6.has(type) && code === 0) return [...head, ...data];
   if (type !== 135 && type !== 136) return head;
   const address = type === 135 ? value("ipv6_nd_sll", 6) : value("ipv6_nd_tll", 6);
   const option = address.some((byte) => byte !== 0) ? [type === 135 ? 1 : 2, 1, ...address] : [];

@@ -21,6 +21,7 @@ import { printedErrorName } from "./error-names.js";
 import { checkErrorName, describeError, encodeErrorReply } from "./error-text.js";
 import { commandError, flowTextError } from "./errors.js";
 import { parseExactFlow } from "./exact-flow-text.js";
+import { bytesToNumber } from "./field-text.js";
 import { readBytes, readFile } from "./flow-file.js";
 import { formatPlainHexDump } from "./hex-dump.js";
 import { readHex } from "./hex-input.js";
@@ -42,6 +43,9 @@ const HEADER_SIZE = 8;
 /** This verb ends with the numbers of the system's errors. */
 const ENOENT = 2;
 const EPROTO = 71;
+/** Request and reply: the original writes addresses into no other packet of ARP. */
+const ADDRESSED_ARP: readonly number[] = [1, 2];
+const ARP_ADDRESS = /^arp_[st](ha|pa)$/;
 /** Of OpenFlow, new and old. */
 const OPENFLOW_PORTS: readonly number[] = [6653, 6633];
 
@@ -131,7 +135,11 @@ export async function printPacket(io: CommandIo): Promise<number> {
 }
 
 export async function composePacket(io: CommandIo, [text = ""]: Words): Promise<number> {
-  io.out(dump(frameOfMatch(exactFlow(text), { payloadSize: 64 })));
+  const flow = exactFlow(text);
+  const operation = flow.find(({ field }) => field === "arp_op");
+  const saysWho = operation !== undefined && ADDRESSED_ARP.includes(Number(bytesToNumber(operation.value)));
+  const match = saysWho ? flow : flow.filter(({ field }) => !ARP_ADDRESS.test(field));
+  io.out(dump(frameOfMatch(match, { payloadSize: 64 })));
   return 0;
 }
 
