@@ -37,7 +37,7 @@ export const POLICY_NEWS_MAX = 512;
 /** Changes remembered for inspection. */
 export const CHANGE_RECORDS_MAX = 256;
 /** Groups of ports that policies cannot tell apart, pairs of them, and distinct address blocks, up to which a change is worked out. */
-export const PLAN_GROUPS_MAX = 1_024;
+export const PLAN_GROUPS_MAX = 512;
 export const PLAN_GROUP_PAIRS_MAX = 4_096;
 export const PLAN_BLOCKS_MAX = 512;
 /** Pairs that such a plan names one by one. */

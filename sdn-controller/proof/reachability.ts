@@ -89,11 +89,15 @@ export class Reachability {
   readonly #merged = new Map<string, readonly TableFlow[]>();
   /** Of each conjunction: for each clause the flows of which one must match. */
   readonly #clauses = new Map<string, TableMatch[][]>();
-  readonly #compiler: Compiler;
+  /** By port. */
+  readonly #identities = new Map<string, number>();
 
   /** Of the flows as they are now: it does not follow later changes. */
   constructor(compiler: Compiler) {
-    this.#compiler = compiler;
+    for (const { key } of compiler.inventory.ports()) {
+      const identity = compiler.policies.identityOf(key);
+      if (identity !== undefined) this.#identities.set(key, identity.number);
+    }
     const prefixes = new Map<string, { family: IpFamily; value: bigint; mask: bigint }>();
     for (const flow of compiler.flows.inTables(POLICY_TABLE_IDS)) {
       const compact = compactFlow(flow);
@@ -175,7 +179,7 @@ export class Reachability {
   }
 
   #identity(port: PortView): number {
-    return this.#compiler.policies.identityOf(port.key)?.number ?? 0;
+    return this.#identities.get(port.key) ?? 0;
   }
 
   /** The same for ports that the tables cannot tell apart: network, identity, and the prefixes that hold the addresses. */
