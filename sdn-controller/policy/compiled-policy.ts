@@ -19,7 +19,7 @@ import { logsRule } from "./handling.js";
 import type { Identity } from "./identity.js";
 import type { Direction } from "./network-policy.js";
 import type { PolicyModel, RuleModel } from "./policy-model.js";
-import { ruleIdsOf } from "./rule-identity.js";
+import { NO_RULES, type NumberedRules, numberRules, saysTheSame } from "./rule-identity.js";
 import { isSameData } from "./same-data.js";
 import type { Labels } from "./selector.js";
 
@@ -40,8 +40,8 @@ export interface PolicyUpdate {
 export class CompiledPolicy {
   readonly key: string;
   #model: PolicyModel;
-  /** Of the model's rules, in their order. */
-  #ruleIds: readonly number[] = [];
+  /** The model's. */
+  #numbered: NumberedRules = NO_RULES;
   #subjects: readonly Identity[] = [];
   #parts = new Map<string, Part>();
   #staleParts = new Set<string>();
@@ -70,7 +70,7 @@ export class CompiledPolicy {
 
   /** The rule of the model that compiled rules, and cookies, know by this number. */
   ruleOf(id: number): RuleModel | undefined {
-    return this.#model.rules[this.#ruleIds.indexOf(id)];
+    return this.#model.rules[this.#numbered.ids.indexOf(id)];
   }
 
   /** In the order of the model. */
@@ -117,14 +117,14 @@ export class CompiledPolicy {
   update(model: PolicyModel, world: PolicyWorld): PolicyUpdate {
     const before = this.#model;
     this.#model = model;
-    this.#ruleIds = ruleIdsOf(model.rules);
+    this.#numbered = numberRules(model.rules, this.#numbered);
     const isStale = this.#staleSubjects || !isSameData(before.subject, model.subject);
     const isSelected = isStale && this.#select(world);
     const isAlike = before.priority === model.priority && isSameData(handlingOf(before), handlingOf(model));
     const changes = new UnitChanges(this.key);
     const parts = new Map<string, Part>();
     const levels = levelsOf(model);
-    for (const [name, numbered] of partsOf(model, this.#ruleIds)) {
+    for (const [name, numbered] of partsOf(model, this.#numbered.ids)) {
       const rules = numbered.map(({ rule }) => rule);
       const own = rules.map((rule) => levels.get(rule) ?? 0);
       const old = this.#parts.get(name);
@@ -241,11 +241,6 @@ function partsOf(
 interface NumberedRule {
   readonly rule: RuleModel;
   readonly id: number;
-}
-
-/** Wherever in the policy they stand. */
-function saysTheSame(a: RuleModel, b: RuleModel): boolean {
-  return isSameData({ ...a, index: 0 }, { ...b, index: 0 });
 }
 
 function isLogged({ handling }: PolicyModel, { direction, index }: RuleModel): boolean {

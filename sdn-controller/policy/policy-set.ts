@@ -228,6 +228,8 @@ export class PolicySet implements PolicyWorld {
   #touch(identity: Identity, identities: Set<number>): void {
     identities.add(identity.number);
     this.#setCause(identity.number, this.#table.get(identity.number) !== undefined);
+    // At first, and in a fork, nothing is compiled yet that it could matter to.
+    if (this.#compiled.size === 0) return;
     for (const scope of [identity.namespace, undefined]) {
       for (const key of this.#byScope.get(scope) ?? []) {
         if (this.#compiled.get(key)?.touch(identity, this)) this.#dirtyPolicies.add(key);

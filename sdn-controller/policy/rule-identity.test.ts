@@ -1,7 +1,10 @@
+import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 
 import type { RuleModel } from "./policy-model.js";
-import { ruleIdsOf } from "./rule-identity.js";
+import { numberRules } from "./rule-identity.js";
+
+const ruleIdsOf = (all: readonly RuleModel[]): readonly number[] => numberRules(all).ids;
 
 function rules(ports: readonly number[]): RuleModel[] {
   return ports.map((port, index) => ({
@@ -12,7 +15,7 @@ function rules(ports: readonly number[]): RuleModel[] {
   }));
 }
 
-describe("ruleIdsOf()", () => {
+describe("numberRules()", () => {
   it("gives every rule a number of its own, repeated rules too", () => {
     const ids = ruleIdsOf(rules(Array.from({ length: 2_000 }, (_, n) => n % 1_500)));
     expect(new Set(ids).size).toBe(2_000);
@@ -23,7 +26,7 @@ describe("ruleIdsOf()", () => {
   it("goes by what a rule says, not by its place", () => {
     const ports = Array.from({ length: 1_000 }, (_, n) => n);
     const ids = ruleIdsOf(rules(ports));
-    expect(ruleIdsOf(rules([...ports].reverse())).reverse()).toEqual(ids);
+    expect([...ruleIdsOf(rules([...ports].reverse()))].reverse()).toEqual(ids);
     const [, ...others] = ruleIdsOf(rules([60_000, ...ports]));
     // One rule more takes at most few numbers that others would have had.
     expect(others.filter((id, n) => id !== ids[n]).length).toBeLessThan(10);
@@ -57,5 +60,18 @@ describe("ruleIdsOf()", () => {
   it("ends for a policy of more rules than there are numbers", () => {
     const ids = ruleIdsOf(rules(Array.from({ length: 70_000 }, (_, n) => n)));
     expect(new Set(ids).size).toBe(70_000);
+  });
+
+  it("gives the same numbers from what is known of the rules before, whatever the edit", () => {
+    const list = fc.array(fc.integer({ min: 1, max: 6 }), { maxLength: 8 });
+    fc.assert(
+      fc.property(fc.array(list, { minLength: 2, maxLength: 4 }), (edits) => {
+        let known = numberRules([]);
+        for (const ports of edits) {
+          known = numberRules(rules(ports), known);
+          expect(known).toEqual(numberRules(rules(ports)));
+        }
+      }),
+    );
   });
 });

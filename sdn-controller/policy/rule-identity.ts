@@ -4,15 +4,28 @@
 // have the one with the lowest hash (as in MinHash), and only where two rules go by the same one by all that they say. Pure.
 import { hash32 } from "../network/hash.js";
 import type { RuleModel } from "./policy-model.js";
+import { isSameData } from "./same-data.js";
 
 /** Numbers fit the 16 bits that a cookie has for them; 0 is no rule's. */
 const IDS = 2 ** 16;
 /** Of a policy with more rules than this the others have numbers beyond, of which a cookie holds a part. */
 const RULES_NUMBERED_MAX = IDS / 2;
 
-/** The number of each rule, in the order of `rules`; no two are the same, and their order does not matter. */
-export function ruleIdsOf(rules: readonly RuleModel[]): number[] {
-  const wanted = marksOf(rules).map((mark, at) => ({ at, mark }));
+/** Rules with what they are known by, in their order. */
+export interface NumberedRules {
+  readonly rules: readonly RuleModel[];
+  /** No two are the same, and the order of the rules does not matter. */
+  readonly ids: readonly number[];
+  readonly features: readonly (readonly number[])[];
+}
+
+export const NO_RULES: NumberedRules = { rules: [], ids: [], features: [] };
+
+/** `before`: the rules as they were; of those that stay, nothing is hashed again. The numbers do not depend on it. */
+export function numberRules(rules: readonly RuleModel[], before: NumberedRules = NO_RULES): NumberedRules {
+  if (rules === before.rules) return before;
+  const features = featuresOfAll(rules, before);
+  const wanted = marksOf(rules, features).map((mark, at) => ({ at, mark }));
   wanted.sort((a, b) => a.mark - b.mark);
   const ids = new Array<number>(rules.length).fill(0);
   const taken = new Set<number>();
@@ -22,12 +35,40 @@ export function ruleIdsOf(rules: readonly RuleModel[]): number[] {
     taken.add(id);
     ids[at] = id;
   });
-  return ids;
+  return { rules, ids, features };
+}
+
+/** An edit leaves most rules where they stood, counted from the first or from the last. */
+function featuresOfAll(rules: readonly RuleModel[], before: NumberedRules): (readonly number[])[] {
+  const shift = before.rules.length - rules.length;
+  const stays = (at: number, place: number): boolean => {
+    const [now, was] = [rules[at], before.rules[place]];
+    return now !== undefined && was !== undefined && saysTheSame(now, was);
+  };
+  let start = 0;
+  while (stays(start, start)) start++;
+  let end = rules.length;
+  while (end > start && end + shift > start && stays(end - 1, end + shift - 1)) end--;
+  return [
+    ...before.features.slice(0, start),
+    ...rules.slice(start, end).map(featuresOf),
+    ...before.features.slice(end + shift),
+  ];
+}
+
+/** Wherever in the policy they stand. */
+export function saysTheSame(a: RuleModel, b: RuleModel): boolean {
+  return (
+    a.direction === b.direction &&
+    a.action === b.action &&
+    a.name === b.name &&
+    isSameData(a.peers, b.peers) &&
+    isSameData(a.ports, b.ports)
+  );
 }
 
 /** Numbers of 32 bits that tell each rule from all others, or from all but very few. */
-function marksOf(rules: readonly RuleModel[]): number[] {
-  const features = rules.map(featuresOf);
+function marksOf(rules: readonly RuleModel[], features: readonly (readonly number[])[]): number[] {
   const rarity = new Map<number, number>();
   for (const own of features) for (const feature of own) count(rarity, feature);
   const marks = features.map((own) => rarest(own, rarity));
