@@ -6,6 +6,8 @@ import { JSON_DEPTH_MAX, JSON_SIZE_BYTES_MAX } from "./limits.js";
 
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
+/** From a bracket to the one that closes it: "{" is 0x7b and "}" 0x7d, "[" is 0x5b and "]" 0x5d. */
+const TO_CLOSE = 2;
 
 export interface JsonStreamOptions {
   readonly sizeBytesMax?: number;
@@ -25,6 +27,8 @@ export class JsonStream {
   #parts: Uint8Array[] = [];
   #sizeBytes = 0;
   #depth = 0;
+  /** The bracket that was opened at each depth, from 1. */
+  readonly #opened: Uint8Array;
   #inString = false;
   #escaped = false;
   #dead = false;
@@ -32,6 +36,7 @@ export class JsonStream {
   constructor(options: JsonStreamOptions = {}) {
     this.#sizeBytesMax = options.sizeBytesMax ?? JSON_SIZE_BYTES_MAX;
     this.#depthMax = options.depthMax ?? JSON_DEPTH_MAX;
+    this.#opened = new Uint8Array(this.#depthMax + 1);
     const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
     this.#decode = options.decode ?? ((bytes) => decoder.decode(bytes));
     this.#parse = options.parse ?? JSON.parse;
@@ -66,6 +71,7 @@ export class JsonStream {
         if (isSpace(byte)) continue;
         if (byte !== 0x7b && byte !== 0x5b) throw malformed(`byte 0x${byte.toString(16)} between values`);
         this.#depth = 1;
+        this.#opened[1] = byte;
         start = i;
       } else if (this.#inString) {
         if (this.#escaped) this.#escaped = false;
@@ -77,7 +83,13 @@ export class JsonStream {
         if (++this.#depth > this.#depthMax) {
           throw new PlinthError("JSON_TOO_DEEP", `a value nests deeper than ${this.#depthMax}`);
         }
-      } else if ((byte === 0x7d || byte === 0x5d) && --this.#depth === 0) {
+        this.#opened[this.#depth] = byte;
+      } else if (byte === 0x7d || byte === 0x5d) {
+        const opened = this.#opened[this.#depth] as number;
+        // At once: one that waits for the right bracket would wait for ever.
+        if (byte !== opened + TO_CLOSE)
+          throw malformed(`${String.fromCharCode(byte)} where ${String.fromCharCode(opened)} is open`);
+        if (--this.#depth > 0) continue;
         this.#keep(chunk.subarray(start, i + 1));
         values.push(this.#finish());
       }

@@ -43,6 +43,13 @@ describe("JsonStream", () => {
     expect(() => new JsonStream().push(Uint8Array.of(0x5b, 0x22, 0xff, 0x22, 0x5d))).toThrow(PlinthError);
     expect(() => new JsonStream().push(Buffer.from("12 "))).toThrow(PlinthError);
   });
+
+  it("refuses a bracket that closes another kind at once, also in a later chunk", () => {
+    const stream = new JsonStream();
+    expect(stream.push(Buffer.from('{"a":["}",[1]'))).toEqual([]);
+    expect(() => stream.push(Buffer.from("}"))).toThrow("not JSON: } where [ is open");
+    expect(() => new JsonStream().push(Buffer.from('{"a":1]'))).toThrow("] where { is open");
+  });
 });
 
 describe("JsonRpcSession", () => {

@@ -75,6 +75,31 @@ describe("flows of dummy ports", () => {
     expect(normal(ours)).toEqual(normal(real));
   });
 
+  it.each([
+    ["filter=tcp,tcp_dst=80", 3],
+    ["filter=in_port=p1,arp pmd=-1", 2],
+    ["filter=in_port=2", 0],
+    ["type=non-offloaded filter=", 10],
+    ["type=tc", 0],
+    ["pmd=3", 0],
+  ])("are chosen as in Open vSwitch: %s", async (words, linesMin) => {
+    const { ours, real } = await twins.answers(`appctl dpctl/dump-flows ${words}`);
+    expect(normal(ours)).toEqual(normal(real));
+    expect(normal(ours).length).toBeGreaterThanOrEqual(linesMin);
+  });
+
+  it("are counted by dpctl/show, and what ports have carried is told by its -s", async () => {
+    const { ours, real } = await twins.answers("appctl dpctl/show -s");
+    const count = /^ {2}flows: (\d+)$/m.exec(real)?.[1];
+    expect(Number(count)).toBeGreaterThan(5);
+    expect(/^ {2}flows: (\d+)$/m.exec(ours)?.[1]).toBe(count);
+    // Errors are counted here and not there; the others are "?" in both.
+    const ports = (text: string) =>
+      text.slice(text.indexOf("  port 1:")).replaceAll(/(errors|dropped):[?0]/g, "$1:N");
+    expect(ports(ours)).toBe(ports(real));
+    expect(ports(ours)).toContain("RX packets:10 ");
+  });
+
   it("follow the tables, and go when they are not used", async () => {
     await twins.both("ofctl del-flows br0", "ofctl add-flow br0 actions=drop", "appctl revalidator/wait");
     const { ours, real } = await twins.answers("appctl dpctl/dump-flows");

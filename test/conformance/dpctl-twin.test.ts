@@ -98,6 +98,8 @@ const QUESTIONS: readonly string[] = [
   "dump-conntrack -x",
   "ct-stats-show",
   "ct-stats-show -m",
+  "ct-stats-show verbose",
+  "ct-stats-show zone=7 verbose",
   "ct-stats-show zone=7",
   "ct-stats-show nosuch zone=7",
   "ct-bkts",

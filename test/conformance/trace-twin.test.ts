@@ -65,6 +65,8 @@ const TRACES: readonly (readonly string[])[] = [
   ["br0", "in_port=1,ip,nw_proto=3,nw_ttl=3"],
   ["br0", `in_port=2,ip,${IP}`],
   ["br0", "in_port=2,arp,arp_op=1"],
+  ["in_port(p1)"],
+  [`in_port(p2),${DATAPATH_FLOW}`],
   ["br0", "in_port=2,dl_vlan=5,dl_vlan_pcp=1,dl_type=0x1234"],
   ["br0", `in_port=3,tcp,${IP}`],
   ["br0", `in_port=3,udp,${IP}`],

@@ -6,7 +6,7 @@ import type { PacketView } from "../flow/index.js";
 import { bytesToNumber, formatFieldValue, numberToBytes } from "./field-text.js";
 import { type FlagSet, flagsOf, formatFlags } from "./flag-text.js";
 import { splitKeyValues } from "./key-values.js";
-import { MatchReader } from "./match-reader.js";
+import { MatchReader, type PortNumbers } from "./match-reader.js";
 
 /** Keys inside a group, and the word of the flow syntax that each means. */
 const GROUPS: Readonly<Record<string, Readonly<Record<string, string>>>> = {
@@ -42,10 +42,15 @@ const NESTED = new Set(["encap"]);
 const DEPTH_MAX = 4;
 const CT_STATES = flagsOf("ct_state") as FlagSet;
 
-/** The exact fields of a datapath flow. Throws TRACE_INVALID. */
-export function parseDatapathFlow(text: string): Match {
-  const reader = new MatchReader();
+/** What Open vSwitch makes of frames that say no type: too short for one, or with a length in its place. */
+const NO_TYPE = "0x05ff";
+
+/** The exact fields of a datapath flow; `ports`: numbers in the datapath by name. Throws TRACE_INVALID. */
+export function parseDatapathFlow(text: string, ports?: PortNumbers): Match {
+  if (text.split("(").length !== text.split(")").length) throw refusal(text);
+  const reader = new MatchReader(ports);
   take(reader, text, 0);
+  if (!text.includes("eth_type(")) takeOne(reader, "dl_type", NO_TYPE);
   return reader.finish().match;
 }
 

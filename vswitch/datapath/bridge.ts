@@ -145,6 +145,17 @@ export class Bridge implements PacketSink {
     return this.bursts.cache.hits + this.pipeline.cache.hits;
   }
 
+  /** The same, of all caches: exactly, by what the masks let through, and after connection tracking. */
+  get lookupHits(): number {
+    const { masked, fronts, trackedHits } = this.bursts;
+    return this.cacheHits + trackedHits + masked.hits + fronts.hits;
+  }
+
+  /** Ways through the tables that are cached, and still true. */
+  get cachedPathCount(): number {
+    return this.pipeline.cache.count(this.tables.version);
+  }
+
   // --- Packets
 
   /** What is forwarded next came in by `slot`. */

@@ -169,6 +169,7 @@ export function datapathMethods(modules: ControlModules): DatapathMethods {
     mirrorStats: ({ bridge }) => at(bridge).forwarding.mirrors?.stats() ?? [],
     drops: ({ bridge }) => at(bridge).pipeline.dropCounters.report(),
     bridgeCounters: ({ bridge }) => bridgeCounters(at(bridge)),
+    cachedPathCount: ({ bridge }) => at(bridge).cachedPathCount,
     seenFlows: ({ bridge }) => seen.of(at(bridge), nowMs()),
     forgetPaths: () => {
       for (const { tables } of datapath.bridges) tables.invalidate();
@@ -277,9 +278,9 @@ function slotOf(bridge: Bridge, name: string): PortSlot {
   return slot;
 }
 
-function bridgeCounters({ pipeline, tables, packetIns, cacheHits }: Bridge): BridgeCounters {
+function bridgeCounters({ pipeline, tables, packetIns, lookupHits }: Bridge): BridgeCounters {
   const used = tables.tableStats().filter((one) => one.activeCount > 0 || one.lookupCount > 0n);
-  return { pathHits: cacheHits, pathMisses: pipeline.cache.misses, packetIns, tables: used };
+  return { pathHits: lookupHits, pathMisses: pipeline.cache.misses, packetIns, tables: used };
 }
 
 /** By number; the local port has the largest. */

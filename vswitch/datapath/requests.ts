@@ -289,6 +289,8 @@ export interface DatapathMethods {
   /** By reason, how many packets were dropped, and the last flow that the last of them had met. */
   drops(body: OfBridge): readonly DropReport[];
   bridgeCounters(body: OfBridge): BridgeCounters;
+  /** Ways through the tables that are cached, and still true. */
+  cachedPathCount(body: OfBridge): number;
   /** Flows of the frames that came in by dummy ports. */
   seenFlows(body: OfBridge): readonly SeenFlow[];
   /** Forgets every path and verdict that is cached, of all bridges, and the flows of dummy ports. */

@@ -62,6 +62,13 @@ export class PathCache {
     }
   }
 
+  /** How many entries count at `version`. Not for the hot path. */
+  count(version: number): number {
+    let count = 0;
+    for (let entry = 0; entry < this.#entries; entry++) if (this.#versions[entry]! === version) count++;
+    return count;
+  }
+
   #holds(entry: number, key: Int32Array, place: number, shape: number, version: number): boolean {
     if (this.#versions[entry]! !== version || this.#places[entry]! !== place) return false;
     const keys = this.#keys;

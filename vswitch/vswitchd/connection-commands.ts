@@ -10,6 +10,9 @@ import { parseTuple, tupleIsComplete } from "./connection-tuple.js";
 import { readNumber, sortArguments, unknownDatapath } from "./dpctl-arguments.js";
 import { fragmentCommands } from "./fragment-commands.js";
 
+/** The same as `-m` for ct-stats-show, which has known this word for longer. */
+const VERBOSE = "verbose";
+
 export function connectionCommands(datapath: DatapathHandle): Record<string, UnixctlCommand> {
   return {
     "dpctl/dump-conntrack": {
@@ -41,8 +44,12 @@ export function connectionCommands(datapath: DatapathHandle): Record<string, Uni
       argumentsMin: 0,
       argumentsMax: 3,
       run: async (args) => {
-        const { options, words } = sortArguments(args, 2);
-        return formatStatistics(await datapath.call("connections", zoneFilter(words)), options.has("m"));
+        const { options, words } = sortArguments(
+          args.filter((word) => word !== VERBOSE),
+          2,
+        );
+        const verbose = options.has("m") || args.includes(VERBOSE);
+        return formatStatistics(await datapath.call("connections", zoneFilter(words)), verbose);
       },
     },
     "dpctl/ct-bkts": {

@@ -1,7 +1,8 @@
 // What ovs-appctl can ask of the flows: those of the tables, and those that are cached. Source: ovs-vswitchd(8).
 import { PlinthError } from "../../base/errors/index.js";
-import { type FlowStats, OFPG_ANY, OFPP_ANY, OFPTT_ALL } from "../../base/openflow/index.js";
+import { type FlowStats, type Match, OFPG_ANY, OFPP_ANY, OFPTT_ALL } from "../../base/openflow/index.js";
 import { formatDatapathFlow } from "../cli/datapath-flow-text.js";
+import { numberToBytes } from "../cli/field-text.js";
 import { formatPriorityAndMatch } from "../cli/flow-text.js";
 import { formatInstructions } from "../cli/instruction-text.js";
 import { formatSeenFlow } from "../cli/seen-flow-text.js";
@@ -9,7 +10,9 @@ import type { UnixctlAnswer, UnixctlCommand } from "../cli/unixctl-server.js";
 import type { DatapathHandle } from "../datapath/index.js";
 import { command } from "./commands.js";
 import type { DatapathNumbers } from "./datapath-numbers.js";
+import { unknownDatapath } from "./dpctl-arguments.js";
 import { isNamed } from "./dummy.js";
+import { isInFilter, parseFlowFilter, sortFlowWords } from "./flow-filters.js";
 import { type DatapathBridges, portNames } from "./trace-commands.js";
 
 const ALL_FLOWS = {
@@ -21,33 +24,42 @@ const ALL_FLOWS = {
   match: [],
 };
 
-/** What `type=` of dpctl/dump-flows can ask for. */
-const FLOW_TYPES = ["ovs", "tc", "dpdk", "offloaded", "non-offloaded", "partially-offloaded", "all"];
-
 export function datapathCommands(
   datapath: DatapathHandle,
   bridges: () => DatapathBridges,
   dummies?: { readonly numbers: DatapathNumbers },
 ): Record<string, UnixctlCommand> {
   /** As a datapath of Open vSwitch holds them: all that dummy ports have seen. */
-  const seen = async (names: readonly string[], withNames: boolean): Promise<UnixctlAnswer> => {
+  const seen = async (
+    names: readonly string[],
+    withNames: boolean,
+    filter: Match,
+  ): Promise<UnixctlAnswer> => {
     const data: unknown[] = [];
     const lines: string[] = [];
     for (const bridge of names) {
       const ports = withNames ? portNames(bridges(), dummies?.numbers) : undefined;
       for (const flow of await datapath.call("seenFlows", { bridge })) {
+        const { start, megaflow, inPort } = flow;
+        const port = { field: "in_port", value: numberToBytes(BigInt(inPort), 4) } as const;
+        if (!isInFilter(filter, [port, ...start.match], megaflow.match)) continue;
         data.push({ bridge, ...flow });
         lines.push(`${formatSeenFlow(flow, ports)}\n`);
       }
     }
     return { text: lines.join(""), data };
   };
-  const cached = async (names: readonly string[], args: readonly string[]): Promise<UnixctlAnswer> => {
-    if (dummies !== undefined) return seen(names, args.includes("--names"));
+  const cached = async (
+    names: readonly string[],
+    args: readonly string[],
+    filter: Match = [],
+  ): Promise<UnixctlAnswer> => {
+    if (dummies !== undefined) return seen(names, args.includes("--names"), filter);
     const lines: string[] = [];
     const data: unknown[] = [];
     for (const bridge of names) {
       for (const { view, recirculated, flows } of await datapath.call("cachedPaths", { bridge })) {
+        if (!isInFilter(filter, view.match, view.match)) continue;
         const way = flows.map((flow) =>
           flow === null
             ? "miss"
@@ -79,26 +91,27 @@ export function datapathCommands(
       },
     ),
     "dpctl/dump-flows": command("[-m] [--names] [dp] [filter=..] [type=..] [pmd=..]", 0, 6, async (args) => {
-      const name = args.find((word) => !word.startsWith("-") && !word.includes("="));
+      const { options, name, filter, showsAny, namesThread } = sortFlowWords(args);
       const chosen = [...bridges()].filter(
-        ([
-          ,
-          {
-            config: { datapath: its },
-          },
-        ]) => name === undefined || isNamed(its, name),
+        ([, { config }]) => name === undefined || isNamed(config.datapath, name),
       );
-      if (name !== undefined && chosen.length === 0)
-        throw new PlinthError("DATAPATH_UNKNOWN", "datapath not found (Invalid argument)");
-      const types = args.find((word) => word.startsWith("type="))?.slice(5);
-      const wrong = types?.split(",").find((type) => type !== "" && !FLOW_TYPES.includes(type));
-      if (wrong !== undefined)
-        throw new PlinthError("TYPE_UNKNOWN", `Failed to parse type (${wrong}) (Invalid argument)`);
+      if (name !== undefined && chosen.length === 0) throw unknownDatapath();
+      // Without dummy ports paths are not told apart by threads.
+      if (namesThread && dummies === undefined)
+        throw new PlinthError("THREAD_UNKNOWN", "pmd: one thread caches for all; leave this out");
+      const ports = new Map(
+        [...portNames(bridges(), dummies?.numbers)].map(([number, port]) => [port, number]),
+      );
+      const wanted =
+        filter === undefined || filter === "" ? [] : parseFlowFilter(filter, (port) => ports.get(port));
+      if (!showsAny) return "";
       const found = await cached(
         chosen.map(([bridge]) => bridge),
-        args,
+        options.has("names") ? ["--names"] : [],
+        wanted,
       );
-      if (dummies === undefined || typeof found === "string" || found.text === "") return found;
+      if (dummies === undefined || namesThread || typeof found === "string" || found.text === "")
+        return found;
       return { ...found, text: `flow-dump from the main thread:\n${found.text}` };
     }),
   };

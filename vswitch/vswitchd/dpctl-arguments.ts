@@ -8,10 +8,15 @@ const OPTIONS: Readonly<Record<string, string>> = {
   "--more": "m",
   "-s": "s",
   "--statistics": "s",
+  "--names": "names",
+  "--no-names": "no-names",
+  // Nothing is zeroed or made by the commands that are there.
+  "--clear": "clear",
+  "--may-create": "may-create",
 };
 
 export interface DpctlArguments {
-  /** `m` and `s`. */
+  /** `m`, `s`, `names` …, by their long forms where there is no short one. */
   readonly options: ReadonlySet<string>;
   readonly words: readonly string[];
 }
@@ -35,8 +40,12 @@ export function sortOptions(args: readonly string[]): DpctlArguments {
   for (const one of args) {
     if (!one.startsWith("-")) words.push(one);
     else if (OPTIONS[one] !== undefined) options.add(OPTIONS[one]);
-    else if (/^-[ms]+$/.test(one)) for (const letter of one.slice(1)) options.add(letter);
-    else throw new Error(`Unrecognized option ${one.slice(0, 60)}`);
+    else {
+      const wrong = one.startsWith("--") ? one : /[^ms]/.exec(one.slice(1))?.[0];
+      if (wrong !== undefined)
+        throw new Error(`Unrecognized option ${wrong === one ? one.slice(0, 60) : `-${wrong}`}`);
+      for (const letter of one.slice(1)) options.add(letter);
+    }
   }
   return { options, words };
 }

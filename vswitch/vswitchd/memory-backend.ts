@@ -145,6 +145,10 @@ export class MemoryBackend implements SwitchBackend {
     return { pathHits: 3, pathMisses: 1, packetIns: 2, tables };
   }
 
+  async cachedFlowCount(): Promise<number> {
+    return 2;
+  }
+
   async trackingCounters(): Promise<TrackingCounters> {
     return { connections: 5, connectionsMax: 64, evictions: 1, fragmentsHeld: 0 };
   }

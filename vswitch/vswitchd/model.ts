@@ -199,6 +199,8 @@ export interface SwitchBackend {
   /** Whether workers sleep when there is nothing to do, and by which rules they share the ports. */
   setThreads(config: ThreadRules): Promise<void>;
   bridgeCounters(bridge: string): Promise<BridgeCounters>;
+  /** How many flows of the bridge dpctl/dump-flows shows. */
+  cachedFlowCount(bridge: string): Promise<number>;
   /** Of every queue of every port. */
   queueStats(bridge: string): Promise<readonly QueueStats[]>;
   trackingCounters(): Promise<TrackingCounters>;

@@ -379,6 +379,11 @@ export class DatapathBackend implements Backend {
     return this.#datapath.call("bridgeCounters", { bridge });
   }
 
+  async cachedFlowCount(bridge: string): Promise<number> {
+    if (this.#options.dummy === "off") return this.#datapath.call("cachedPathCount", { bridge });
+    return (await this.#datapath.call("seenFlows", { bridge })).length;
+  }
+
   trackingCounters(): Promise<TrackingCounters> {
     return this.#datapath.call("trackingCounters", {});
   }

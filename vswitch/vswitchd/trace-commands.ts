@@ -190,7 +190,12 @@ function datapathFlow(
   { bridges, numbers }: { readonly bridges: DatapathBridges; readonly numbers: DatapathNumbers },
 ): FlowOrder {
   const named = name === undefined ? undefined : datapathNamed(name, bridges);
-  const match = parseDatapathFlow(text);
+  const match = parseDatapathFlow(text, (port) => {
+    for (const [bridge, { ports, config }] of bridges)
+      if ((named === undefined || config.datapath === named) && ports.has(port))
+        return numbers.of(bridge, port);
+    return undefined;
+  });
   const number = portOf(match).inPort;
   const place = numbers.find(named, number);
   const ofport = openFlowNumber(bridges.get(place?.bridge ?? "")?.ports.get(place?.name ?? "")?.ofport);

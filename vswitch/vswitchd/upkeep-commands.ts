@@ -83,6 +83,10 @@ function emptyCommands(): Record<string, UnixctlCommand> {
     "bond/disable-member": ofBond("port member", 2),
     "bond/enable-member": ofBond("port member", 2),
     "bond/set-active-member": ofBond("port member", 2),
+    // The names that these had before, which scripts still use.
+    "bond/disable-slave": ofBond("port member", 2),
+    "bond/enable-slave": ofBond("port member", 2),
+    "bond/set-active-slave": ofBond("port member", 2),
     "bond/migrate": ofBond("port hash member", 3),
     "autoattach/status": command("[bridge]", 0, 1, () => ""),
     "autoattach/show-isid": command("[bridge]", 0, 1, () => ""),
