@@ -2,10 +2,9 @@
 // Invariant: a live listener's path is never taken; a stale socket file is replaced; anything else is left alone.
 import { chmodSync, lstatSync, unlinkSync } from "node:fs";
 import { connect, createServer, type Server, type Socket } from "node:net";
-import { createServer as createTlsServer } from "node:tls";
 import { isMainThread } from "node:worker_threads";
 import { PlinthError } from "../errors/index.js";
-import { readTlsFiles, type TlsFiles } from "../tls/index.js";
+import { createTlsServer, type TlsFiles } from "../tls/index.js";
 import { checkUnixPath } from "../unix-path/index.js";
 import { type Endpoint, parsePassiveEndpoint } from "./endpoint.js";
 import { JsonRpcConnection, type JsonRpcHandler, type JsonRpcOptions } from "./jsonrpc-connection.js";
@@ -85,7 +84,7 @@ function createListener(
   accept: (socket: Socket) => void,
 ): Server {
   if (at.kind !== "tls") return createServer(accept);
-  const server = createTlsServer({ ...readTlsFiles(tls), handshakeTimeout: HANDSHAKE_TIMEOUT_MS }, accept);
+  const server = createTlsServer(tls, { handshakeTimeout: HANDSHAKE_TIMEOUT_MS }, accept);
   // Also bounds those that have not finished the handshake.
   server.maxConnections = 2 * connectionsMax;
   // Who fails the handshake, or breaks off in it, is gone; nobody else is concerned.

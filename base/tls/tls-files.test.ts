@@ -27,6 +27,11 @@ describe("readTlsFiles()", () => {
     writeFileSync(join(dir, "cert"), "no certificate");
     refused(() => readTlsFiles(files(join(dir, "ca"))), "TLS_FILE_UNREADABLE", join(dir, "ca"));
     refused(() => readTlsFiles(files("none")), "TLS_FILE_UNREADABLE", "cannot be used");
+    refused(
+      () => readTlsFiles(files(join(dir, "key"))),
+      "TLS_FILE_UNREADABLE",
+      "key holds no CA certificate",
+    );
     const peerCaCert = join(dir, "peer");
     refused(() => readTlsFiles({ ...files("none"), peerCaCert }), "TLS_FILE_UNREADABLE", peerCaCert);
   });

@@ -6,6 +6,7 @@
 // TLS_NOT_CONFIGURED   there is no key, certificate or CA         ovs-vsctl set-ssl KEY CERTIFICATE CA-CERTIFICATE
 // TLS_FILE_UNREADABLE  one of the files cannot be used            as the message says
 // TLS_BOOTSTRAP_FAILED the peer sent no CA certificate             copy it by hand
+import { X509Certificate } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { createSecureContext, type SecureContextOptions } from "node:tls";
 import { describeError, PlinthError } from "../errors/index.js";
@@ -34,7 +35,7 @@ export function readTlsFiles(files: TlsFiles | undefined): TlsOptions {
   const options: TlsOptions = {
     key: readFile(files.privateKey, "private key"),
     cert: chain(files),
-    ...(verify ? { ca: readFile(files.caCert, "CA certificate") } : {}),
+    ...(verify ? { ca: readAuthority(files.caCert) } : {}),
     minVersion: "TLSv1.2",
     requestCert: verify,
     rejectUnauthorized: verify,
@@ -53,6 +54,19 @@ function chain({ certificate, peerCaCert = "" }: TlsFiles): Buffer {
   const own = readFile(certificate, "certificate");
   if (peerCaCert === "") return own;
   return Buffer.concat([own, Buffer.from("\n"), readFile(peerCaCert, "peer's CA certificate")]);
+}
+
+/** A context takes what is no certificate in silence, and then trusts nobody. */
+function readAuthority(path: string): Buffer {
+  const bytes = readFile(path, "CA certificate");
+  try {
+    new X509Certificate(bytes);
+  } catch (cause) {
+    throw new PlinthError("TLS_FILE_UNREADABLE", `${path} holds no CA certificate: ${describeError(cause)}`, {
+      cause,
+    });
+  }
+  return bytes;
 }
 
 function readFile(path: string, what: string): Buffer {

@@ -1,7 +1,7 @@
 // Where the switch's database can be reached: TLS by the SSL table, managers that listen and managers that are dialled,
 // silent clients; with ovs-vsctl and ovsdb-client.
 import { X509Certificate } from "node:crypto";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { type AddressInfo, connect, createServer, type Server } from "node:net";
 import { join } from "node:path";
 import { createServer as createTlsServer } from "node:tls";
@@ -167,6 +167,25 @@ describe("TLS by the SSL table", () => {
     expect(
       await runOk("ovsdb-client", [...asClient("client"), "list-dbs", `ssl:127.0.0.1:${port}`]),
     ).toContain("Open");
+  });
+
+  it("opens when a file is there that was missing, and heeds one that is renewed", async () => {
+    const authority = file("late.pem");
+    const late = ["set-ssl", file("switch.key"), file("switch.pem"), authority];
+    await daemon.vsctl("--no-wait", ...late, "--", "set-manager", "pssl:0:127.0.0.1");
+    await untilManagers(
+      (rows) => rows["pssl:0:127.0.0.1"]?.status["last_error"]?.includes(authority) === true,
+    );
+    copyFileSync(file("ca.pem"), authority);
+    const port = await boundPort("pssl:0:127.0.0.1");
+    const listed = (name: string) =>
+      run("ovsdb-client", [...asClient(name), "--timeout=10", "list-dbs", `ssl:127.0.0.1:${port}`]);
+    expect([(await listed("client")).code, (await listed("stranger")).code]).toEqual([0, 1]);
+    copyFileSync(file("stranger.pem"), authority);
+    expect([(await listed("stranger")).code, (await listed("client")).code]).toEqual([0, 1]);
+    // What cannot be used changes nothing.
+    writeFileSync(authority, "half of a cert");
+    expect((await listed("stranger")).code).toBe(0);
   });
 
   it("dials a manager, and takes its authority on first use where asked to", async () => {

@@ -3,9 +3,8 @@
 
 import { chmodSync, rmSync } from "node:fs";
 import { createServer, type Server, type Socket } from "node:net";
-import { createServer as createTlsServer } from "node:tls";
 import { PlinthError } from "../../base/errors/index.js";
-import { readTlsFiles, type TlsFiles, type TlsOptions } from "../../base/tls/index.js";
+import { createTlsServer, type TlsFiles } from "../../base/tls/index.js";
 import { checkUnixPath } from "../../base/unix-path/index.js";
 import { Connection, type ConnectionModules } from "./connection.js";
 import { MANAGEMENT_CONNECTIONS_MAX } from "./limits.js";
@@ -42,11 +41,11 @@ export class Listener {
   readonly #connections = new Set<Connection>();
   #isClosed = false;
 
-  private constructor(name: string, modules: ConnectionModules, tls: TlsOptions | undefined) {
+  private constructor(name: string, target: ListenTarget, modules: ConnectionModules, tls?: TlsFiles) {
     this.#name = name;
     this.#modules = modules;
     const onSocket = (socket: Socket): void => this.#onSocket(socket);
-    this.#server = tls === undefined ? createServer(onSocket) : createTlsServer(tls, onSocket);
+    this.#server = target.type === "pssl" ? createTlsServer(tls, {}, onSocket) : createServer(onSocket);
     this.#server.on("tlsClientError", (error: Error) => modules.log.warn({ target: name }, error.message));
   }
 
@@ -60,8 +59,7 @@ export class Listener {
     modules: ConnectionModules,
     tls?: TlsFiles | undefined,
   ): Promise<Listener> {
-    const options = target.type === "pssl" ? readTlsFiles(tls) : undefined;
-    const listener = new Listener(name, modules, options);
+    const listener = new Listener(name, target, modules, tls);
     await listenOn(listener.#server, name, target);
     return listener;
   }

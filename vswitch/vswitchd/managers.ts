@@ -84,6 +84,12 @@ export class Managers {
     }
   }
 
+  /** Tries what could not be opened again: its files may be there by now, its port free. */
+  async retry(): Promise<void> {
+    const isMissing = [...this.#open.values()].some(({ remote }) => remote === undefined);
+    if (isMissing) await this.follow(this.#managers, this.#tls);
+  }
+
   /** What the rows of Manager tell about their targets; what only grows with time is told anew with `withTimes`. */
   operations(withTimes: boolean): Operation[] {
     if (withTimes) this.#toldAtMs = this.#clock.nowMs();

@@ -144,6 +144,8 @@ export class SwitchCore {
 
   async #look(): Promise<void> {
     const counters = this.#isTimeToCount();
+    if (counters)
+      this.#following = this.#following.then(() => (this.#stopped ? undefined : this.managers.retry()));
     const statuses = await this.#statuses(counters);
     if (this.#stopped) return;
     const { applied } = this.reconciler;
