@@ -304,7 +304,7 @@ describe("what nobody asked for", () => {
     );
   });
 
-  it("a port that is told to be down, or not to be flooded to, says so", async () => {
+  it("a port that is told to be down, or to send no packet-ins, says so once", async () => {
     const portMod = (config: number, mask: number): Bytes =>
       message(16, cat(u32(1), pad(4), [2, 0, 0, 0, 0, 1], pad(2), u32(config), u32(mask), u32(0), pad(4)));
     await accepted(flowMod({ instructions: [applyActions(output(0xfffffffc))] }));
@@ -315,11 +315,29 @@ describe("what nobody asked for", () => {
     expect(status.readUInt32BE(16 + 32), "config: PORT_DOWN").toBe(1);
     ovs.inject("vm2", FRAME);
     expect(ovs.takeSent("vm1")).toEqual([]);
+    await accepted(portMod(1, 1), portMod(0, 0));
     peer.send(portMod(1 << 6, (1 << 6) | 1));
     expect((await peer.next(12)).readUInt32BE(16 + 32), "NO_PACKET_IN").toBe(1 << 6);
     await accepted(flowMod({ priority: 7, instructions: [applyActions(output(0xfffffffd))] }));
     ovs.inject("vm1", FRAME);
     expect(await peer.ask(), "no packet-in from that port").toEqual([]);
+  });
+
+  it("a port that gets another address stays, and is known by it", async () => {
+    const mac = Uint8Array.of(2, 0, 0, 0, 0, 0x99);
+    const vlan = { mode: "trunk", tag: 0, trunks: [] } as const;
+    ovs.methods.setPort({ bridge: "br0", name: "vm1", vlan, shown: { mac, mtu: 1400 } });
+    ovs.inject("vm2", FRAME);
+    const status = await peer.next(12);
+    expect([status[8], status.readUInt32BE(16)], "OFPPR_MODIFY of port 1").toEqual([2, 1]);
+    expect(hex(status.subarray(24, 30))).toBe(hex(mac));
+    const portMod = (address: Uint8Array): Bytes =>
+      message(16, cat(u32(1), pad(4), [...address], pad(2), u32(1), u32(1), u32(0), pad(4)));
+    expect((await peer.ask(portMod(Uint8Array.of(2, 0, 0, 0, 0, 1)))).map(told), "BAD_HW_ADDR").toEqual([
+      "7:1",
+    ]);
+    peer.send(portMod(mac));
+    expect((await peer.next(12)).readUInt32BE(16 + 32)).toBe(1);
   });
 });
 

@@ -50,7 +50,7 @@ import { checkPortMod } from "./port-mod.js";
 import { PortSlot, type PortSlotOptions } from "./port-slot.js";
 import { Publishing } from "./publishing.js";
 import type { RestoredFlows } from "./requests.js";
-import type { BridgeSettings, PortSettings } from "./settings.js";
+import { type BridgeSettings, isSame, type PortSettings } from "./settings.js";
 
 const NOBODY = { origin: 0, xid: 0 } as const;
 
@@ -334,7 +334,9 @@ export class Bridge implements PacketSink {
 
   #portMod(mod: PortMod): void {
     const slot = checkPortMod(this.slot(mod.port), mod);
-    slot.config = (slot.config & ~mod.mask) | (mod.config & mod.mask);
+    const config = (slot.config & ~mod.mask) | (mod.config & mod.mask);
+    if (config === slot.config) return;
+    slot.config = config;
     this.#changed(slot, "modify");
   }
 
@@ -362,9 +364,10 @@ export class Bridge implements PacketSink {
 
   setPort(slot: PortSlot, settings: PortSettings, nowMs: number): void {
     this.publishing.withdraw();
-    const { vlan } = slot;
+    const { vlan, mac } = slot;
     this.pipeline.onlookers.lose(slot.configure(settings, nowMs), DROP_QUEUE_FULL);
     if (slot.vlan !== vlan) this.forwarding.macs.flush(slot.ofport);
+    if (!isSame([...slot.mac], [...mac])) this.#changed(slot, "modify");
   }
 
   setAdminState(slot: PortSlot, up: boolean): void {

@@ -69,8 +69,8 @@ export interface PortSlotOptions {
 export class PortSlot implements NormalPort, MirrorPort {
   port: Port;
   readonly ofport: number;
-  readonly mac: Uint8Array;
-  readonly mtu: number;
+  mac: Uint8Array;
+  mtu: number;
   readonly datapathPort: number;
   readonly isDummy: boolean;
   readonly createdMs: number;
@@ -144,6 +144,7 @@ export class PortSlot implements NormalPort, MirrorPort {
       this.vlan = new VlanPort(settings.vlan);
     }
     this.isProtected = settings.isProtected === true;
+    if (settings.shown !== undefined) ({ mac: this.mac, mtu: this.mtu } = settings.shown);
     this.sizeMax =
       settings.mtu === undefined ? Number.POSITIVE_INFINITY : settings.mtu + ETHERNET_HEADER_SIZE;
     this.#setQueues(settings.qos, nowMs);

@@ -23,6 +23,8 @@ export interface PortSettings {
   readonly policing?: PolicingConfig;
   /** Longer frames do not leave by the port; absent: it is for the port to say what it cannot carry. */
   readonly mtu?: number;
+  /** What the port says of itself, where no device says it; absent: as before. */
+  readonly shown?: { readonly mac: Uint8Array; readonly mtu: number };
   /** Absent: the port has no queues, and what leaves is not held up. */
   readonly qos?: QosConfig | undefined;
 }

@@ -2,9 +2,13 @@
 import { describeError } from "../../base/errors/index.js";
 import { type NetDeviceState, withNetDevices } from "../../base/linux/index.js";
 import { OFPP_LOCAL } from "../../base/openflow/index.js";
+import { parseMac } from "../../base/wire/index.js";
 import { type OpenFlowAgent, parseControllerTarget } from "../agent/index.js";
 import type { BridgeSettings, PortSettings } from "../datapath/index.js";
 import { type BridgeConfig, type ControllerStatus, type NumberedPort, OFPORT_LOCAL } from "./model.js";
+
+/** Bytes, of a port for which nobody says another. */
+export const MTU_DEFAULT = 1500;
 
 /** Types of ports over network devices that others have made. */
 export function isForeign(type: string): boolean {
@@ -29,6 +33,11 @@ export function settingsOf(config: BridgeConfig): BridgeSettings {
 
 export function portSettingsOf({ vlan, isProtected, policing, qos, mtu }: NumberedPort): PortSettings {
   return { vlan, isProtected, policing, qos, ...(mtu === undefined ? {} : { mtu }) };
+}
+
+/** What a port without a device says of itself. */
+export function shownBy({ macAddress, mtu }: NumberedPort): NonNullable<PortSettings["shown"]> {
+  return { mac: parseMac(macAddress), mtu: mtu ?? MTU_DEFAULT };
 }
 
 /** Makes the agent's controllers those of `config`; returns the ones that it cannot use. */

@@ -111,6 +111,11 @@ function numberPorts(
   return numbered;
 }
 
+/** What makes a port another one, and what says why it has its number, or has none. */
+type DeviceField =
+  | ("uuid" | "name" | "type" | "isDummy" | "options")
+  | ("ofport" | "ofportRequest" | "ofportBefore" | "error");
+
 /** What can be changed while the port stays. */
 function changeable({
   vlan,
@@ -119,8 +124,11 @@ function changeable({
   qos,
   unsupported,
   core,
-}: NumberedPort): Pick<NumberedPort, "vlan" | "isProtected" | "policing" | "qos" | "unsupported" | "core"> {
-  return { vlan, isProtected, policing, qos, unsupported, ...(core === undefined ? {} : { core }) };
+  macAddress,
+  mtu,
+}: NumberedPort): Omit<NumberedPort, DeviceField> {
+  const more = core === undefined ? {} : { core };
+  return { vlan, isProtected, policing, qos, unsupported, macAddress, mtu, ...more };
 }
 
 /** True when only what is changeable may differ. */
@@ -129,8 +137,6 @@ function sameDevice(a: NumberedPort, b: NumberedPort): boolean {
     a.uuid === b.uuid &&
     a.type === b.type &&
     a.ofport === b.ofport &&
-    a.macAddress === b.macAddress &&
-    a.mtu === b.mtu &&
     equal(sorted(a.options), sorted(b.options))
   );
 }

@@ -23,9 +23,11 @@ import {
   databaseNumber,
   hostDevice,
   isForeign,
+  MTU_DEFAULT,
   portSettingsOf,
   setControllers,
   settingsOf,
+  shownBy,
 } from "./backend-settings.js";
 import { CaptureServer } from "./capture-server.js";
 import { connectionCommands } from "./connection-commands.js";
@@ -49,8 +51,6 @@ import { threadCommands } from "./thread-commands.js";
 import { traceCommands } from "./trace-commands.js";
 import { upkeepCommands } from "./upkeep-commands.js";
 import type { Backend } from "./vswitchd.js";
-
-const MTU_DEFAULT = 1500;
 
 export interface SwitchBackendOptions {
   readonly dir: string;
@@ -305,18 +305,25 @@ export class DatapathBackend implements Backend {
 
   async setPort(bridge: string, port: NumberedPort): Promise<void> {
     const { ports } = this.#bridge(bridge);
-    const { name, core } = port;
-    if (ports.get(name)?.core !== core && !(await this.#datapath.pinPort(name, core))) {
-      // From or to the worker that forwards.
+    const { name, core, macAddress, mtu } = port;
+    const before = ports.get(name);
+    const isOnDevice = this.#isTap(port) || (!port.isDummy && isForeign(port.type));
+    const isOtherDevice = isOnDevice && (before?.macAddress !== macAddress || before?.mtu !== mtu);
+    const isPinned = before?.core === core || (await this.#datapath.pinPort(name, core));
+    // Pinned from or to the worker that forwards it is remade, and where remaking it has failed before.
+    if (before === undefined || isOtherDevice || !isPinned) {
       await this.removePort(bridge, name);
       await this.addPort(bridge, port);
       return;
     }
-    await this.#datapath.setPort(bridge, name, portSettingsOf(port));
+    const shown = isOnDevice ? {} : { shown: shownBy(port) };
+    await this.#datapath.setPort(bridge, name, { ...portSettingsOf(port), ...shown });
     ports.set(name, port);
   }
 
+  /** Does nothing where a change of the port has failed half-way. */
   async removePort(bridge: string, name: string): Promise<void> {
+    if (!this.#bridge(bridge).ports.has(name)) return;
     await this.#datapath.removePort(bridge, name);
     this.#forgetPort(bridge, name);
   }

@@ -103,7 +103,7 @@ describe("startVswitchd()", () => {
     );
   });
 
-  it("changes VLANs in place and remakes ports whose device changed", async () => {
+  it("changes VLANs, address and MTU in place and remakes ports whose device changed", async () => {
     await configure(
       ...addBridge("p1"),
       ...port("p1", { tag: 5 }, { type: "stream", options: mapValue({ path: "/x" }) }),
@@ -111,8 +111,12 @@ describe("startVswitchd()", () => {
     backend.calls.length = 0;
     await configure(updateOp("Port", [["name", "==", "p1"]], { tag: 6 }));
     expect(backend.calls).toEqual(["setPort p1"]);
+    await configure(
+      updateOp("Interface", [["name", "==", "p1"]], { mac: "02:00:00:00:00:99", mtu_request: 1400 }),
+    );
+    expect(backend.calls.splice(0)).toEqual(["setPort p1", "setPort p1"]);
     await configure(updateOp("Interface", [["name", "==", "p1"]], { options: mapValue({ path: "/z" }) }));
-    expect(backend.calls).toEqual(["setPort p1", "removePort p1", "addPort p1"]);
+    expect(backend.calls).toEqual(["removePort p1", "addPort p1"]);
     await configure(updateOp("Open_vSwitch", [], { bridges: setValue([]) }));
     expect(backend.bridges.size).toBe(0);
   });
