@@ -85,18 +85,20 @@ describe("spoof guard", () => {
       () => ({ ...own(), ip_proto: 17, udp_src: 67, udp_dst: 68 }),
       "dhcp-server-on-access-port",
     ],
-    ["an unknown switch port", () => ({ ...own(), in_port: 77 }), "unknown-port"],
-    ["multicast", () => ({ ...own(), eth_dst: 0x01005e000001 }), "multicast-not-enabled"],
+    ["an unknown switch port", () => ({ ...own(), in_port: 77 }), "unknown-port", "Pipeline"],
+    ["multicast", () => ({ ...own(), eth_dst: 0x01005e000001 }), "multicast-not-enabled", "Pipeline"],
     [
       "a MAC and an address that do not belong together",
       () => ({ ...own(), eth_dst: shop.port("web1-back").mac }),
       "unknown-destination",
+      "Pipeline",
     ],
-  ])("drops %s", (_name, packet, expected) => {
+  ])("drops %s, and counts it for whoever sent it", (_name, packet, expected, whose = "Port/shop/app") => {
     const result = model.run(packet());
     expect(ports(result)).toEqual([]);
     expect(result.toController).toBe(false);
     expect(reason(result)).toBe(expected);
+    expect(result.path.find(({ origin }) => origin.reason !== undefined)?.origin.resource).toBe(whose);
   });
 
   it("keeps the host off the networks: it sends nothing, and no flow sends to it or floods", () => {

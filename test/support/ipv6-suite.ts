@@ -194,6 +194,10 @@ export function ipv6Suite(tools: Ipv6Tools): void {
           `${reason} ${expected}`,
         );
       }
+      for (const reason of ["router-advertisement-on-access-port", "dhcp-server-on-access-port"])
+        expect(tools.controller().metrics().drops).toContainEqual(
+          expect.objectContaining({ reason, resource: "Port/shop/app" }),
+        );
     });
   });
 }

@@ -439,7 +439,7 @@ export function pipelineSuite(name: string, open: () => Promise<PipelineBench>):
       expect(packets("spoofed-mac", "Port/shop/app")).toBeGreaterThanOrEqual(1);
       expect(packets("spoofed-ip", "Port/shop/app")).toBeGreaterThanOrEqual(1);
       expect(packets("ipv6-not-enabled", "Port/shop/app")).toBeGreaterThanOrEqual(1);
-      expect(packets("tagged-frame", "Pipeline")).toBeGreaterThanOrEqual(1);
+      expect(packets("tagged-frame", "Port/shop/app")).toBeGreaterThanOrEqual(1);
       const policies = ["shop/db", "shop/default-deny"];
       expect(drops).toContainEqual(
         expect.objectContaining({ reason: "ingress-policy", machines: ["shop/db"], policies }),

@@ -30,6 +30,13 @@ export function classifyPortFlows(
   identity: number,
 ): Flow[] {
   return [
+    // Ahead of what is said of all ports, so that who sends such frames is named.
+    buildFlow({
+      table: TABLE,
+      priority: 210,
+      match: { in_port: ofport, vlan_vid: { value: OFPVID_PRESENT, mask: OFPVID_PRESENT } },
+      origin: { resource, reason: "tagged-frame" },
+    }),
     buildFlow({
       table: TABLE,
       priority: 100,

@@ -13,18 +13,19 @@ const DHCP_SERVER_PORT = 67;
 const DHCP_CLIENT_PORT = 68;
 const BROADCAST_ADDRESS = 0xffffffff;
 const ARP_REQUEST = 1;
+const DHCP_ANSWER = {
+  eth_type: ETHERTYPE_IPV4,
+  ip_proto: IPPROTO_UDP,
+  udp_src: DHCP_SERVER_PORT,
+  udp_dst: DHCP_CLIENT_PORT,
+} as const;
 
 export function guardBaseFlows(): Flow[] {
   return [
     buildFlow({
       table: TABLE,
       priority: 110,
-      match: {
-        eth_type: ETHERTYPE_IPV4,
-        ip_proto: IPPROTO_UDP,
-        udp_src: DHCP_SERVER_PORT,
-        udp_dst: DHCP_CLIENT_PORT,
-      },
+      match: DHCP_ANSWER,
       origin: { resource: "Pipeline", reason: "dhcp-server-on-access-port" },
     }),
     buildFlow({
@@ -105,5 +106,7 @@ function refusals(resource: string, ofport: number, mac: number): Flow[] {
     drop(50, { ...own, eth_type: ETHERTYPE_ARP }, "spoofed-arp"),
     drop(40, own, "unsupported-ethertype"),
     drop(30, { in_port: ofport }, "spoofed-mac"),
+    // Whatever the MAC, and ahead of what is said of all ports, so that who sends it is named.
+    drop(120, { in_port: ofport, ...DHCP_ANSWER }, "dhcp-server-on-access-port"),
   ];
 }

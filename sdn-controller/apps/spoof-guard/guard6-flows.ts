@@ -17,14 +17,17 @@ const GROUP = { value: 0xffn << 120n, mask: 0xffn << 120n };
 const ICMPV6 = { eth_type: ETHERTYPE_IPV6, ip_proto: IPPROTO_ICMPV6 } as const;
 const UDP = { eth_type: ETHERTYPE_IPV6, ip_proto: IPPROTO_UDP } as const;
 
+/** What only routers and servers send. */
+const SERVERS_ONLY: readonly (readonly [MatchSpec, DropReason])[] = [
+  [{ ...ICMPV6, icmpv6_type: ROUTER_ADVERTISEMENT }, "router-advertisement-on-access-port"],
+  [{ ...ICMPV6, icmpv6_type: REDIRECT }, "router-advertisement-on-access-port"],
+  [{ ...UDP, udp_src: DHCPV6_SERVER_PORT, udp_dst: DHCPV6_CLIENT_PORT }, "dhcp-server-on-access-port"],
+];
+
 export function guard6BaseFlows(): Flow[] {
-  const drop = (match: MatchSpec, reason: DropReason): Flow =>
-    buildFlow({ table: TABLE, priority: 110, match, origin: { resource: "Pipeline", reason } });
-  return [
-    drop({ ...ICMPV6, icmpv6_type: ROUTER_ADVERTISEMENT }, "router-advertisement-on-access-port"),
-    drop({ ...ICMPV6, icmpv6_type: REDIRECT }, "router-advertisement-on-access-port"),
-    drop({ ...UDP, udp_src: DHCPV6_SERVER_PORT, udp_dst: DHCPV6_CLIENT_PORT }, "dhcp-server-on-access-port"),
-  ];
+  return SERVERS_ONLY.map(([match, reason]) =>
+    buildFlow({ table: TABLE, priority: 110, match, origin: { resource: "Pipeline", reason } }),
+  );
 }
 
 /** What a machine's port may send of IPv6; where its network has none, that it may not. */
@@ -35,7 +38,7 @@ export function guard6PortFlows(port: PortView, ofport: number): Flow[] {
     buildFlow({ table: TABLE, priority, match: { ...own, ...match }, next, origin: { resource } });
   const drop = (priority: number, match: MatchSpec, reason: DropReason): Flow =>
     buildFlow({ table: TABLE, priority, match: { ...own, ...match }, origin: { resource, reason } });
-  if (!hasIpv6(port.network)) return [drop(50, { eth_type: ETHERTYPE_IPV6 }, "ipv6-not-enabled")];
+  if (!hasIpv6(port.network)) return [drop(120, { eth_type: ETHERTYPE_IPV6 }, "ipv6-not-enabled")];
   return [
     ...ipv6AddressesOf(port).flatMap((address) => [
       pass(100, { ...ICMPV6, icmpv6_type: ROUTER_SOLICITATION, ipv6_src: address }, "dhcp"),
@@ -56,5 +59,14 @@ export function guard6PortFlows(port: PortView, ofport: number): Flow[] {
     // Reports of group membership, too, which go out before there is an address (RFC 3590).
     drop(82, { eth_type: ETHERTYPE_IPV6, ipv6_dst: GROUP }, "multicast-not-enabled"),
     drop(50, { eth_type: ETHERTYPE_IPV6 }, "spoofed-ip"),
+    // Whatever the MAC, and ahead of what is said of all ports, so that who sends it is named.
+    ...SERVERS_ONLY.map(([match, reason]) =>
+      buildFlow({
+        table: TABLE,
+        priority: 120,
+        match: { in_port: ofport, ...match },
+        origin: { resource, reason },
+      }),
+    ),
   ];
 }
