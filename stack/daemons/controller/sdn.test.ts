@@ -4,6 +4,7 @@ import { parseAllDocuments } from "yaml";
 import { silentLog } from "../../../base/log/index.js";
 import { openMemoryStore, type Store } from "../../../base/store/index.js";
 import { systemClock, waitFor } from "../../../base/time/index.js";
+import { type SdnOptions, startSdn } from "../../../sdn-controller/index.js";
 import { LocalClient, ResourceRegistry } from "../../api/index.js";
 import type { KindName, ResourceInput, ResourceTypes } from "../../resources/index.js";
 import { openDirectory } from "../directory.js";
@@ -16,8 +17,14 @@ let store: Store;
 let client: LocalClient;
 let part: SdnPart;
 
+let outputs: SdnOptions["outputs"];
+
 async function startPart(): Promise<SdnPart> {
-  const next = new SdnPart({ client, layout: openDirectory(dir), clock: systemClock, log: silentLog });
+  const context = { client, layout: openDirectory(dir), clock: systemClock, log: silentLog };
+  const next = new SdnPart(context, (options, modules) => {
+    outputs = options.outputs;
+    return startSdn(options, modules);
+  });
   await next.start();
   return next;
 }
@@ -116,6 +123,36 @@ describe("SdnPart", () => {
       "two",
       (port) => port.status?.addresses?.[0] !== undefined && ready(port) === undefined,
     );
+  });
+
+  it("tells what happens at the switch as an Event about the host, and counts what happens again", async () => {
+    const event = {
+      kind: "Host",
+      key: "",
+      type: "Warning",
+      reason: "FlowsRepaired",
+      message: "1 flow",
+    } as const;
+    await client.create("Namespace", { metadata: { name: "default" } });
+    await client.create("Host", { metadata: { name: "h1" } });
+    for (const count of [1, 2]) {
+      outputs.onEvent(event);
+      await waitFor(
+        async () => (await client.list("Event")).items[0]?.count === count,
+        "the Event",
+        DEADLINE_MS,
+      );
+    }
+    expect((await client.list("Event")).items).toMatchObject([
+      {
+        metadata: { namespace: "default" },
+        involvedObject: { kind: "Host", name: "h1" },
+        type: "Warning",
+        reason: "FlowsRepaired",
+        message: "1 flow",
+        count: 2,
+      },
+    ]);
   });
 
   it("keeps every allocation over a restart, and frees what is deleted", async () => {

@@ -1,11 +1,13 @@
 // The SDN part of `plinth controller`: resources in by informers, status and events out. The SDN controller itself
 // knows no resources; sdn-inputs.ts translates. Thread: main.
+import { hostname } from "node:os";
 import { isDeepStrictEqual } from "node:util";
 import type { ControlMethod } from "../../../base/jsonrpc/index.js";
 import {
   type InventoryChange,
   type Sdn,
   type SdnController,
+  type SdnEvent,
   type StatusPatch,
   startSdn,
 } from "../../../sdn-controller/index.js";
@@ -88,7 +90,7 @@ export class SdnPart implements Part {
         ...(lease === undefined ? {} : { leadership: lease }),
         outputs: {
           onStatus: (patches) => this.#status.put(patches),
-          onEvent: (event) => log.warn(event, event.message),
+          onEvent: (event) => void this.#tell(event),
         },
       },
       { clock, log },
@@ -100,6 +102,19 @@ export class SdnPart implements Part {
     this.#send();
     this.#sdn.controller.inventoryComplete();
     this.#started();
+  }
+
+  /** What happened at the switch, as an Event about this machine's Host. Never rejects. */
+  async #tell(event: SdnEvent): Promise<void> {
+    const { client, log } = this.#context;
+    log.warn(event, event.message);
+    try {
+      const { items } = await client.list("Host");
+      const host = items.find(({ metadata }) => metadata.name === hostname()) ?? items[0];
+      if (host !== undefined) await client.recordEvent(host, event);
+    } catch (thrown) {
+      log.warn({ err: thrown }, "the hosts cannot be read to tell of it");
+    }
   }
 
   /** The SDN controller when it has been told of all that is stored: what was written before the call is in. */
