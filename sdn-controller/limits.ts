@@ -34,6 +34,8 @@ export const DHCP_LEASE_SECONDS = 86_400;
 export const POLICY_PAIRS_MAX = 1024;
 /** Logged decisions and cut connections that are remembered. */
 export const POLICY_NEWS_MAX = 512;
+/** Policies that went whose names are remembered, so that what they dropped last is told with them. */
+export const GONE_POLICIES_MAX = 256;
 /** Changes remembered for inspection. */
 export const CHANGE_RECORDS_MAX = 256;
 /** Groups of ports that policies cannot tell apart, pairs of them, and distinct address blocks, up to which a change is worked out. */

@@ -1,4 +1,6 @@
 import { describe, expect, it } from "vitest";
+import { GONE_POLICIES_MAX } from "../limits.js";
+import { hash32 } from "../network/hash.js";
 import {
   formatIpPrefix,
   type IpAddress,
@@ -150,6 +152,25 @@ describe("portMasks()", () => {
       }
     }
     expect(portMasks(0, 65535)).toHaveLength(1);
+  });
+});
+
+describe("PolicySet", () => {
+  it("still knows the names of the policies that went last", () => {
+    const set = new PolicySet();
+    const keys = Array.from({ length: GONE_POLICIES_MAX + 1 }, (_, n) => `NetworkPolicy/shop/p${n}`);
+    const model = modelOfNetworkPolicy({ namespace: "shop", name: "p", spec: { podSelector: {} } });
+    for (const key of keys) set.setPolicy(key, model);
+    for (const key of keys) set.setPolicy(key, undefined);
+    const known = keys.filter((key) => set.keyOfHash(hash32(key)) === key);
+    expect(known).toEqual(keys.slice(1));
+    // One that comes back is there to stay.
+    set.setPolicy(keys[1] as string, model);
+    for (const key of [keys[0] as string, "NetworkPolicy/shop/other"]) {
+      set.setPolicy(key, model);
+      set.setPolicy(key, undefined);
+    }
+    expect(set.keyOfHash(hash32(keys[1] as string))).toBe(keys[1]);
   });
 });
 

@@ -2,6 +2,7 @@
 // the returned delta says which rules and identities to install. Invariant: after settle() the compiled state is what
 // compiling everything from scratch would give. Thread: the controller's. Pure apart from its own state.
 
+import { GONE_POLICIES_MAX } from "../limits.js";
 import { hash32 } from "../network/hash.js";
 import { causeHash } from "../pipeline/cookie.js";
 import { type CompiledRule, type PolicyWorld, scopeOf } from "./compile.js";
@@ -48,7 +49,10 @@ export class PolicySet implements PolicyWorld {
   /** How many policies mention each. */
   readonly #labelKeys = new Map<string, number>();
   readonly #portNames = new Map<string, number>();
+  /** Those that went last, too. */
   readonly #keyByHash = new Map<number, string>();
+  /** The latest comes last. */
+  readonly #gone = new Set<string>();
   /** By hash: a policy's key, or an identity that policies isolate. */
   readonly #causes = new Map<number, { readonly direction: Direction; readonly of: string | number }>();
   readonly #compiled = new Map<string, CompiledPolicy>();
@@ -76,8 +80,10 @@ export class PolicySet implements PolicyWorld {
     if (policy !== undefined) this.#mention(key, policy, 1);
     if (policy === undefined) this.#policies.delete(key);
     else this.#policies.set(key, policy);
-    if (policy === undefined) this.#keyByHash.delete(hash32(key));
-    else this.#keyByHash.set(hash32(key), key);
+    if (policy !== undefined) {
+      this.#keyByHash.set(hash32(key), key);
+      this.#gone.delete(key);
+    } else if (before !== undefined) this.#rememberGone(key);
     this.#setCause(key, policy !== undefined);
     this.#dirtyPolicies.add(key);
   }
@@ -86,6 +92,15 @@ export class PolicySet implements PolicyWorld {
     if (endpoint === undefined) this.#ports.delete(key);
     else this.#ports.set(key, endpoint);
     this.#dirtyPorts.add(key);
+  }
+
+  /** What it did last is counted after it went. */
+  #rememberGone(key: string): void {
+    this.#gone.add(key);
+    const [oldest] = this.#gone;
+    if (oldest === undefined || this.#gone.size <= GONE_POLICIES_MAX) return;
+    this.#gone.delete(oldest);
+    if (this.#keyByHash.get(hash32(oldest)) === oldest) this.#keyByHash.delete(hash32(oldest));
   }
 
   get identities(): readonly Identity[] {
@@ -112,7 +127,7 @@ export class PolicySet implements PolicyWorld {
     return this.#policies.get(key);
   }
 
-  /** The policy whose key has this hash, as in cookies. */
+  /** The policy whose key has this hash, as in cookies; also one of those that went last. */
   keyOfHash(hash: number): string | undefined {
     return this.#keyByHash.get(hash);
   }
