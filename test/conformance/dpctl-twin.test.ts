@@ -232,6 +232,7 @@ describe("dpctl", () => {
       const actions = `actions=ct(commit,zone=${zone})`;
       return runOk("ovs-ofctl", ["packet-out", `unix:${socket}`, `in_port=local,packet=${frame},${actions}`]);
     };
+    const capabilities: (readonly string[])[] = [];
     for (const [one, socket, control] of [
       [ovs, join(ovs.dir, "br0.mgmt"), join(ovs.dir, "vs.ctl")],
       [ours, ours.path("br0.mgmt"), ours.path("vswitchd.ctl")],
@@ -239,6 +240,7 @@ describe("dpctl", () => {
       const datapath = ["--id=@d", "create", "Datapath", "datapath_version=0"];
       await one.vsctl("--", ...datapath, "--", "set", "Open_vSwitch", ".", "datapaths:netdev=@d");
       await one.vsctl("add-zone-tp", "netdev", "zone=33", "udp_first=700");
+      capabilities.push((await one.vsctl("list-dp-cap", "netdev")).trim().split(" "));
       const timeoutOf = async (zone: number): Promise<number> => {
         await runOk("ovs-appctl", ["-t", control, "dpctl/flush-conntrack", `zone=${zone}`]);
         await commit(socket, zone);
@@ -253,6 +255,12 @@ describe("dpctl", () => {
       for (const zone of [33, 34])
         await runOk("ovs-appctl", ["-t", control, "dpctl/flush-conntrack", `zone=${zone}`]);
     }
+    // What the datapath can do is told by the same keys; there are no tunnels here.
+    const [theirs = [], told = []] = capabilities;
+    const keys = (words: readonly string[]) => words.map((word) => word.split("=")[0]).sort();
+    expect(keys(told)).toEqual(keys(theirs));
+    expect(told).toContain("ct_timeout=true");
+    expect(told).toContain("tnl_push_pop=false");
   });
 });
 

@@ -12,6 +12,7 @@ import {
   updateOp,
 } from "../../base/ovsdb/index.js";
 import type { ConnectionTexts } from "./connection-times.js";
+import { datapathCapabilities } from "./datapath-features.js";
 import { type DummyMode, dummyTypes } from "./dummy.js";
 import type { BridgeStatus, NumberedPort, SwitchConfig } from "./model.js";
 import type { AppliedSwitch } from "./plan.js";
@@ -80,7 +81,10 @@ export function runOperations(
       operations.push(updateOp("Interface", byUuid(port.uuid), row));
     }
   }
-  operations.push(updateOp("Open_vSwitch", [], { cur_cfg: model.nextCfg }));
+  operations.push(
+    updateOp("Datapath", [], { capabilities: mapValue(datapathCapabilities()) }),
+    updateOp("Open_vSwitch", [], { cur_cfg: model.nextCfg }),
+  );
   return operations;
 }
 
