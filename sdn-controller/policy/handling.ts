@@ -25,7 +25,8 @@ export interface HandlingProblem {
   readonly expected: string;
 }
 
-const LOG_ITEM = /^(all|denied|(ingress|egress)\[\d{1,5}\])$/;
+/** Written as logsRule() asks for it. */
+const LOG_ITEM = /^(all|denied|(ingress|egress)\[(0|[1-9]\d{0,4})\])$/;
 
 /** `canStage` is false for kinds that cannot. Wrong annotations count for nothing. */
 export function parseHandling(

@@ -42,6 +42,26 @@ describe("AdminNetworkPolicy", () => {
     ).toEqual([]);
   });
 
+  test("logs only rules that it has", () => {
+    const kind = findKind(GROUP, "AdminNetworkPolicy");
+    const logged = (log: string): string[] => {
+      const errors = new FieldErrors();
+      const metadata = { name: "a", annotations: { "policy.plinth.dev/log": log } };
+      const spec = { priority: 5, subject: all, ingress: [{ action: "Deny", from: [all] }] };
+      const policy = { apiVersion: GROUP, kind: "AdminNetworkPolicy", metadata, spec };
+      kind?.validate?.(policy as unknown as ApiObject, errors, { previous: undefined, siblings: [] });
+      return errors.list.map(({ field, message }) => `${field}: ${message}`);
+    };
+    expect([...logged("all"), ...logged("denied, ingress[0]")]).toEqual([]);
+    expect(logged("ingress[0],ingress[1],egress[0]")).toEqual([
+      expect.stringMatching(
+        /^metadata.annotations\[policy.plinth.dev\/log\]: .*ingress\[1\].*has 1 ingress rules/,
+      ),
+      expect.stringMatching(/egress\[0\].*has 0 egress rules/),
+    ]);
+    expect(logged("ingress[00]")).toEqual([expect.stringMatching(/must be "all", or a list of/)]);
+  });
+
   test.each<[string, string[], RegExp]>([
     [
       "a priority that is taken",

@@ -158,7 +158,7 @@ export const adminNetworkPolicyKind = defineKind<AdminNetworkPolicy>({
     const other = siblings.find((each) => each.spec.priority === priority);
     if (other !== undefined)
       errors.invalid("spec.priority", priority, `is that of ${JSON.stringify(other.metadata.name)} already`);
-    validateHandling(policy.metadata.annotations, false, errors);
+    validateHandling(policy, false, errors);
     validateAdminPolicy(policy.spec, errors);
   },
 });

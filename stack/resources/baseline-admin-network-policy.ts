@@ -38,7 +38,7 @@ export const baselineAdminNetworkPolicyKind = defineKind<BaselineAdminNetworkPol
     const { name } = policy.metadata;
     if (name !== NAME)
       errors.invalid("metadata.name", name, `must be ${JSON.stringify(NAME)}: there is only one`);
-    validateHandling(policy.metadata.annotations, false, errors);
+    validateHandling(policy, false, errors);
     validateAdminPolicy(policy.spec, errors);
   },
 });

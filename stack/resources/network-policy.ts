@@ -124,7 +124,7 @@ export const networkPolicyKind = defineKind<NetworkPolicy>({
   },
   validate(policy, errors) {
     const { spec } = policy;
-    validateHandling(policy.metadata.annotations, true, errors);
+    validateHandling(policy, true, errors);
     validateSelector(spec.podSelector, "spec.podSelector", errors);
     if ((spec.policyTypes?.length ?? 0) > 2)
       errors.tooMany("spec.policyTypes", spec.policyTypes?.length ?? 0, 2);
