@@ -40,6 +40,9 @@ table=10 actions=move:tun_metadata0[0..31]->reg3[],move:tun_metadata0[0..15]->tu
 table=11,tun_metadata1=0x56780000/0xffff0000 actions=push:tun_metadata1[0..31],pop:tun_metadata0[0..31],resubmit(,12)
 table=12,tun_metadata0 actions=learn(table=13,tun_metadata0[0..31]=tun_metadata1[0..31],load:tun_metadata1[0..31]->reg1),2
 table=12,priority=0 actions=move:tun_metadata0[0..31]->reg4[],3
+priority=140,in_port=3,udp,tp_src=11 actions=set_queue:3,2,1,pop_queue,2,set_queue:0,1,set_field:7->pkt_mark,set_queue:9,2,resubmit(,14)
+priority=140,in_port=3,udp,tp_src=12 actions=pop_queue,set_queue:0,pop_queue,1
+table=14 actions=set_queue:0x1234,controller,1
 priority=130,in_port=3,udp,tp_src=10 actions=dec_ttl,sample(probability=12345,collector_set_id=23456,obs_domain_id=34567,obs_point_id=45678),output:2,sample(probability=1,collector_set_id=3,sampling_port=3,egress)
 `;
 const OPTIONS =
@@ -91,6 +94,8 @@ const TRACES: readonly (readonly string[])[] = [
     (more) => [`in_port(3),${more},${DATAPATH_FLOW}`],
   ),
   ["br0", "in_port=3,udp,udp_src=10,nw_ttl=9"],
+  ["br0", "in_port=3,udp,udp_src=11"],
+  ["br0", "in_port=3,udp,udp_src=12"],
   // Options of tunnels, and what is told of a packet that came through one.
   ...["tun_metadata0=7", "tun_metadata1=0x123400aa", "tun_metadata2=0x112233,tun_metadata9=1"].flatMap(
     (options) =>
@@ -189,6 +194,8 @@ async function told(socket: string, words: readonly string[]): Promise<readonly 
   const { code, stdout, stderr } = await run("ovs-appctl", ["-t", socket, "ofproto/trace", ...words]);
   const text = `${code}\n${stdout}${stderr}`
     .replaceAll(socket, "SOCKET")
+    // The queue is in no flow of ours.
+    .replaceAll(/skb_priority=[0-9a-fx]+,/g, "")
     .replaceAll(/recirc_id=\d+,rule/g, "recirc_id,rule")
     .replaceAll(/recirc(\(|_id=)0x[0-9a-f]+/g, "recirc$1N");
   return text.split("\n");

@@ -88,6 +88,7 @@ export class DatapathActions {
     if (!leavesMpls) actions.push(...labelChanges(base, now));
     actions.push(...tagChanges(base.tags, now.tags));
     this.popped = Math.max(this.popped, base.tags.length - commonEnd(base.tags, now.tags));
+    if (queueOf(base.key) !== queueOf(now.key)) actions.push(`set(skb_priority(${hex(queueOf(now.key))}))`);
     if (base.key[K.K_PKT_MARK] !== now.key[K.K_PKT_MARK])
       actions.push(`set(skb_mark(0x${((now.key[K.K_PKT_MARK] as number) >>> 0).toString(16)}))`);
     this.#base = now;
@@ -144,6 +145,11 @@ const ICMPV6: readonly FieldRow[] = [
   ["icmpv6_type", "type", decimal],
   ["icmpv6_code", "code", decimal],
 ];
+
+/** The queue that a packet with this key leaves by: none is the first one. */
+export function queueOf(key: Int32Array): number {
+  return Math.max(0, (key[K.K_QUEUE] as number) - 1);
+}
 
 /** One set() with the fields that differ; none when nothing does. */
 function changes(

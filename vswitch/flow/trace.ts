@@ -5,7 +5,7 @@ import type { Action, BitRange, Match } from "../../base/openflow/index.js";
 import { effective } from "./action-set-order.js";
 import { compileActions } from "./compile-actions.js";
 import { execOf, sourcesOf } from "./ct-exec.js";
-import { DatapathActions } from "./datapath-actions.js";
+import { DatapathActions, queueOf } from "./datapath-actions.js";
 import type { DropReason } from "./drop-reasons.js";
 import { labelsOf, type PacketView, packetView, tagsOf } from "./exact-match.js";
 import { compileMatch, getBits, keyField } from "./fields.js";
@@ -291,6 +291,7 @@ class Recorder implements PipelineObserver, PacketSink {
       );
     if (action.type === "ct") this.#ct(action, key, packet);
     if (action.type === "delete_field") this.#add({ kind: "detail", text: `delete ${action.field}` });
+    if (action.type === "pop_queue" && queueOf(key) !== 0) this.#add({ kind: "detail", text: "queue = 0" });
   }
 
   #learn(program: LearnProgram | undefined, key: Int32Array): void {
