@@ -1,6 +1,7 @@
 // `plinth vswitchd`, the switch's daemon, `plinth vsctl|ofctl|appctl`, the verbs of the ovs tools, and `plinth trace`.
 import { resolve } from "node:path";
 import { type Command, Option } from "commander";
+import { PlinthError } from "../../base/errors/index.js";
 import {
   appctlHelp,
   askUnixctl,
@@ -143,9 +144,20 @@ function registerTrace(program: Command): void {
         timeoutMs: flags.timeout * 1000,
         format: flags.output ?? ("text" as const),
       };
-      const answer = await askUnixctl("plinth/trace", args, request);
+      const answer = await askUnixctl("plinth/trace", args, request).catch((thrown) => {
+        throw isUnreachable(thrown) ? withRemedy(thrown) : thrown;
+      });
       process.stdout.write(typeof answer === "string" ? answer : `${JSON.stringify(answer, null, 2)}\n`);
     });
+}
+
+function isUnreachable(thrown: unknown): thrown is PlinthError {
+  return thrown instanceof PlinthError && thrown.code === "RPC_UNREACHABLE";
+}
+
+function withRemedy(cause: PlinthError): PlinthError {
+  const remedy = "is plinth vswitchd running? --dir names its directory";
+  return new PlinthError(cause.code, cause.message, { cause, remedy });
 }
 
 function client(program: Command, name: string, description: string): Command {

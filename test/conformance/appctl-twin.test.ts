@@ -479,5 +479,8 @@ describe("plinth trace", () => {
       expect([code, stdout]).toEqual([1, ""]);
       expect(stderr).toContain(why);
     }
+    const nowhere = await run(process.execPath, [PLINTH, "trace", "--dir", directory, "p1"]);
+    expect([nowhere.code, nowhere.stdout]).toEqual([1, ""]);
+    expect(nowhere.stderr).toContain("is plinth vswitchd running?");
   });
 });
