@@ -20,12 +20,18 @@ afterEach(() => {
  * The first seed that fails, with what its checker said. `likely` is only where to look first, to save time: it found the
  * bug once, and when worlds have changed since all the others are tried.
  */
-async function firstFailure(likely: number): Promise<string | undefined> {
+async function firstFailure(
+  likely: number,
+  seeds = SEEDS,
+  isMeant: (world: { rots: boolean }) => boolean = () => true,
+): Promise<string | undefined> {
   const { World } = await import("./storage-world.js");
-  const others = Array.from({ length: SEEDS }, (_, i) => i + 1).filter((seed) => seed !== likely);
+  const others = Array.from({ length: seeds }, (_, i) => i + 1).filter((seed) => seed !== likely);
   for (const seed of [likely, ...others]) {
+    const world = new World(seed);
+    if (!isMeant(world)) continue;
     try {
-      new World(seed).run(ROUNDS);
+      world.run(ROUNDS);
     } catch (thrown) {
       return `seed ${seed}: ${(thrown as Error).message}`;
     }
@@ -84,7 +90,7 @@ test("damage in the middle of a log that is taken for its end is found", { timeo
     const replayLog: typeof real.replayLog = (...all) => ({ ...real.replayLog(...all), damage: undefined });
     return { ...real, replayLog };
   });
-  expect(await firstFailure(12)).toMatch(/is no prefix/);
+  expect(await firstFailure(32)).toMatch(/is no prefix/);
 });
 
 test("an answer before the page cache has the write is found", { timeout: 300_000 }, async () => {
@@ -173,7 +179,7 @@ test("a log that nobody misses when nothing at all is left of it is found", {
 }, async () => {
   const { DurableNotes } = await import(`${POOL}/pool/durable-notes.js`);
   DurableNotes.prototype.tell = () => {};
-  expect(await firstFailure(12)).toMatch(/is no prefix/);
+  expect(await firstFailure(32)).toMatch(/is no prefix/);
 });
 
 test("a checksum of a page of a map that is not looked at is found", { timeout: 300_000 }, async () => {
@@ -181,7 +187,14 @@ test("a checksum of a page of a map that is not looked at is found", { timeout: 
     const real = (await original()) as typeof import("../../storage-pool/volume/map-page.js");
     return { ...real, pageChecksum: () => 0 };
   });
-  expect(await firstFailure(72)).toMatch(/is no prefix|has changed|does not hold|torn|counts: /);
+  // Nothing but map files goes bad: most of what pages say wrongly is found by the checksums of blocks.
+  const { Surroundings } = await import("./storage-surroundings.js");
+  Surroundings.prototype.rot = function spoiling(this: InstanceType<typeof Surroundings>) {
+    this.rested = false;
+    this.files.spoil(this.random);
+  };
+  const found = await firstFailure(162, 400, ({ rots }) => rots);
+  expect(found).toMatch(/is no prefix|has changed|does not hold|torn|counts: /);
 });
 
 test("a checkpoint that is recorded while some of its pages are still to be written is found", {

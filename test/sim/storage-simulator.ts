@@ -306,8 +306,25 @@ function misplacePage(
   const others = [...pages, ...old].filter((page) => Buffer.compare(page, target) !== 0);
   if (others.length === 0) return false;
   const alike = others.filter((page) => blocksIn(page) === blocksIn(target));
-  target.set(random.pick(alike.length > 0 ? alike : others));
+  // Best what it was itself before: such a page names places that still hold what it says.
+  const kin = random.chance(0.7) ? mostInCommon(target, alike) : undefined;
+  target.set(kin ?? random.pick(alike.length > 0 ? alike : others));
   return true;
+}
+
+/** The page that names most of the places that `target` names, for the same blocks; undefined where none names any. */
+function mostInCommon(target: Uint8Array, pages: readonly Uint8Array[]): Uint8Array | undefined {
+  const wanted = locationsOf(target);
+  let best: Uint8Array | undefined;
+  let most = 0;
+  for (const page of pages) {
+    const common = locationsOf(page).filter((location, i) => location !== 0 && location === wanted[i]).length;
+    if (common > most) {
+      best = page;
+      most = common;
+    }
+  }
+  return best;
 }
 
 function pagesOf({ bytes }: SimulatedFile): Uint8Array[] {
@@ -318,8 +335,10 @@ function pagesOf({ bytes }: SimulatedFile): Uint8Array[] {
 }
 
 function blocksIn(page: Uint8Array): number {
-  const view = new DataView(page.buffer, page.byteOffset, page.byteLength);
-  let count = 0;
-  for (let i = 0; i < PAGE_ENTRIES; i++) if (view.getUint32(i * 4, true) !== 0) count++;
-  return count;
+  return locationsOf(page).filter((location) => location !== 0).length;
+}
+
+/** Where the blocks of a page are; 0 for one that is not stored. */
+function locationsOf(page: Uint8Array): Uint32Array {
+  return new Uint32Array(page.slice(0, PAGE_ENTRIES * 4).buffer);
 }
