@@ -1,13 +1,12 @@
-import { mkdtempSync, rmSync } from "node:fs";
-import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { waitFor } from "../../base/time/index.js";
 import type { SwitchModel } from "../agent/index.js";
 import { numberedFrame, udpFrame } from "../testing/frames.js";
 import { apply, field, flowMod, output } from "../testing/rig.js";
-import { StreamPeer } from "../testing/stream-peer.js";
+import type { StreamPeer } from "../testing/stream-peer.js";
 import { Workers } from "../testing/worker-rig.js";
-import { DatapathHandle } from "./index.js";
+import { WorkerThreads } from "../testing/worker-threads.js";
+import type { DatapathHandle } from "./index.js";
 
 const ALL = { tableId: 0xff, outPort: 0xffffffff, outGroup: 0xffffffff, cookie: 0n, cookieMask: 0n } as const;
 const IP = field("eth_type", 0x0800);
@@ -131,44 +130,17 @@ describe("FastPath", () => {
 
 describe("workers that finish frames themselves", () => {
   const DEADLINE_MS = 60_000;
-  const TRUNK = { mode: "trunk", tag: 0, trunks: [] } as const;
-  const about = { manufacturer: "Plinth", hardware: "", software: "", serialNumber: "", datapath: "br0" };
-  /** The third one need not be there: a worker that cannot be pinned runs anywhere. */
-  const CORES = [0, 1, 2];
-  let dir: string;
+  let stage: WorkerThreads;
   let handle: DatapathHandle;
   let model: SwitchModel;
-  let peers: StreamPeer[];
+  let peers: readonly StreamPeer[];
 
   beforeAll(async () => {
-    dir = mkdtempSync("/tmp/pl-fp-");
-    peers = Array.from({ length: 6 }, (_, i) => new StreamPeer(join(dir, `p${i + 1}`)));
-    handle = new DatapathHandle({ slots: 512, connectionsMax: 1024, cores: CORES });
-    await handle.addBridge({ name: "br0", macTableEntries: 64, macAgeingMs: 300_000 });
-    model = handle.model("br0", 1n, about);
-    for (let n = 1; n <= 6; n++) {
-      const options = { path: join(dir, `p${n}`) };
-      const spec = {
-        name: `p${n}`,
-        type: "stream",
-        options,
-        mac: Uint8Array.of(2, 0, 0, 0, 0, n),
-        mtu: 1500,
-      };
-      await handle.addPort({ bridge: "br0", spec, ofport: n, vlan: TRUNK }, 1 + ((n - 1) % 2));
-    }
-    await waitFor(
-      async () => (await handle.call("portStates", { bridge: "br0" })).every((port) => port.linkUp),
-      "links up",
-      DEADLINE_MS,
-    );
+    stage = await WorkerThreads.open([1, 2, 1, 2, 1, 2]);
+    ({ handle, model, peers } = stage);
   });
 
-  afterAll(async () => {
-    await handle.close();
-    await Promise.all(peers.map((peer) => peer.close()));
-    rmSync(dir, { recursive: true, force: true });
-  });
+  afterAll(() => stage.close());
 
   const finished = async (): Promise<number[]> =>
     (await handle.threads()).map(({ status }) => status.maskedHits);

@@ -1,57 +1,28 @@
-import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { waitFor } from "../../base/time/index.js";
 import type { SwitchModel } from "../agent/index.js";
 import { numberedFrame, udpFrame } from "../testing/frames.js";
 import { apply, field, flowMod, match, output } from "../testing/rig.js";
-import { StreamPeer } from "../testing/stream-peer.js";
-import { DatapathHandle } from "./index.js";
+import type { StreamPeer } from "../testing/stream-peer.js";
+import { TRUNK, WorkerThreads } from "../testing/worker-threads.js";
+import type { DatapathHandle } from "./index.js";
 
 const DEADLINE_MS = 30_000;
-const TRUNK = { mode: "trunk", tag: 0, trunks: [] } as const;
-const about = { manufacturer: "Plinth", hardware: "", software: "", serialNumber: "", datapath: "br0" };
-/** The third one need not be there: a worker that cannot be pinned runs anywhere. */
-const CORES = [0, 1, 2];
 
-let dir: string;
+let stage: WorkerThreads;
 let handle: DatapathHandle;
 let model: SwitchModel;
-let peers: StreamPeer[];
-
-const spec = (name: string, options: Record<string, string> = { path: join(dir, name) }) => ({
-  name,
-  type: "stream",
-  options,
-  mac: Uint8Array.of(2, 0, 0, 0, 0, 1),
-  mtu: 1500,
-});
-
-async function linksUp(): Promise<void> {
-  await waitFor(
-    async () => (await handle.call("portStates", { bridge: "br0" })).every((port) => port.linkUp),
-    "links up",
-    DEADLINE_MS,
-  );
-}
+let peers: readonly StreamPeer[];
 
 beforeAll(async () => {
-  dir = mkdtempSync("/tmp/pl-pw-");
-  peers = [1, 2, 3].map((n) => new StreamPeer(join(dir, `p${n}`)));
-  handle = new DatapathHandle({ slots: 512, connectionsMax: 1024, cores: CORES });
-  await handle.addBridge({ name: "br0", macTableEntries: 64, macAgeingMs: 300_000 });
-  model = handle.model("br0", 1n, about);
   // The last one is asked for by the worker that forwards itself.
-  for (const [n, core] of [[1], [2], [3, 0]] as const)
-    await handle.addPort({ bridge: "br0", spec: spec(`p${n}`), ofport: n, vlan: TRUNK }, core);
-  await linksUp();
+  stage = await WorkerThreads.open([undefined, undefined, 0]);
+  ({ handle, model, peers } = stage);
 });
 
-afterAll(async () => {
-  await handle.close();
-  await Promise.all(peers.map((peer) => peer.close()));
-  rmSync(dir, { recursive: true, force: true });
-});
+afterAll(() => stage.close());
 
 describe("DatapathHandle with port workers", () => {
   it("spreads ports, and shows which core serves which", async () => {
@@ -128,13 +99,13 @@ describe("DatapathHandle with port workers", () => {
 
   it("refuses what a port worker refuses, and what is there already", async () => {
     const port = { bridge: "br0", ofport: 9, vlan: TRUNK };
-    await expect(handle.addPort({ ...port, spec: spec("p9", {}) })).rejects.toMatchObject({
+    await expect(handle.addPort({ ...port, spec: stage.spec("p9", {}) })).rejects.toMatchObject({
       code: "PORT_OPTION_MISSING",
     });
-    await expect(handle.addPort({ ...port, spec: spec("p1") })).rejects.toMatchObject({
+    await expect(handle.addPort({ ...port, spec: stage.spec("p1") })).rejects.toMatchObject({
       code: "PORT_EXISTS",
     });
-    await expect(handle.addPort({ ...port, ofport: 2, spec: spec("p9") })).rejects.toMatchObject({
+    await expect(handle.addPort({ ...port, ofport: 2, spec: stage.spec("p9") })).rejects.toMatchObject({
       code: "PORT_EXISTS",
     });
     expect((await handle.threads()).flatMap(({ status }) => status.ports)).toHaveLength(3);
@@ -166,8 +137,8 @@ describe("DatapathHandle with port workers", () => {
   it("closes a port and opens it again, without losing packets of the pool", async () => {
     await handle.removePort("br0", "p2");
     // One worker is to serve it alone.
-    await handle.addPort({ bridge: "br0", spec: spec("p2"), ofport: 2, vlan: TRUNK }, 2);
-    await linksUp();
+    await handle.addPort({ bridge: "br0", spec: stage.spec("p2"), ofport: 2, vlan: TRUNK }, 2);
+    await stage.linksUp();
     const threads = await handle.threads();
     expect(threads.map(({ isIsolated }) => isIsolated)).toEqual([false, false, true]);
     await model.change([flowMod({ instructions: [apply(output(2))] })]);
@@ -243,7 +214,7 @@ describe("DatapathHandle with port workers", () => {
 
   it("serves every port with the worker that forwards before it leaves; peers notice nothing", async () => {
     const dialled = peers.map((peer) => peer.dialled);
-    await expect(handle.leave(join(dir, "nobody"))).rejects.toMatchObject({ code: "ENOENT" });
+    await expect(handle.leave(join(stage.dir, "nobody"))).rejects.toMatchObject({ code: "ENOENT" });
     expect((await handle.threads()).map(({ status }) => status.ports.map(({ name }) => name))).toEqual([
       expect.arrayContaining(["p1", "p2", "p3"]),
       [],
