@@ -45,7 +45,7 @@ export function checkResume(message: Resume, id: Uint8Array, tables: FlowTables)
 }
 
 function contextOf({ groups, options }: FlowTables): ActionContext {
-  return { groupExists: (id) => groups.has(id), portExists: () => true, options };
+  return { groupExists: (id) => groups.has(id), options };
 }
 
 function requireFrame({ byteLength }: Uint8Array): void {

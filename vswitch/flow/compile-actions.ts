@@ -32,8 +32,6 @@ import { optionsIn, type TunnelOptions } from "./tunnel-options.js";
 /** What actions may refer to. */
 export interface ActionContext {
   readonly groupExists: (groupId: number) => boolean;
-  /** A port that may be output to; reserved ports are always accepted. */
-  readonly portExists: (port: number) => boolean;
   /** Those of tunnels that are mapped; absent: none is. */
   readonly options?: TunnelOptions;
   /** What names options that are not mapped, or not that long, does nothing instead of being refused. */
@@ -118,7 +116,7 @@ function compileAction(action: Action, assembly: Assembly): void {
     case "output":
       if (action.port === OFPP_CONTROLLER) code.push(P.OP_CONTROLLER, action.maxLength, 1, 0, -1, 0, 0);
       else {
-        requirePort(action.port, context);
+        requirePort(action.port);
         code.push(P.OP_OUTPUT, action.port, action.maxLength);
       }
       return;
@@ -170,10 +168,9 @@ function compileAction(action: Action, assembly: Assembly): void {
   }
 }
 
-function requirePort(port: number, context: ActionContext): void {
+function requirePort(port: number): void {
   // Messages may name port 0, which no switch has.
-  if (port === 0 || !context.portExists(port))
-    throw flowError("OFPBAC_BAD_OUT_PORT", `port ${port} cannot be output to`);
+  if (port === 0) throw flowError("OFPBAC_BAD_OUT_PORT", `port ${port} cannot be output to`);
 }
 
 function compileSetField(action: SetFieldAction, { code, context: { options } }: Assembly): void {
@@ -234,7 +231,7 @@ function compileNicira(action: NiciraAction, assembly: Assembly): void {
     case "output_trunc":
       if (WITHOUT_TRUNCATION.includes(action.port))
         throw flowError("OFPBAC_BAD_OUT_PORT", "output to this port cannot be truncated");
-      requirePort(action.port, context);
+      requirePort(action.port);
       code.push(P.OP_OUTPUT_TRUNC, action.port, action.maxLength);
       return;
     case "resubmit":

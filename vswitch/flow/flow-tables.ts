@@ -54,8 +54,6 @@ const NO_DETAILS = {};
 export interface FlowTablesOptions {
   /** Tables 0 to `tables` − 1; all 255 when absent. */
   readonly tables?: number;
-  /** Whether a port may be named by an output; every number when absent. */
-  readonly portExists?: (port: number) => boolean;
   /** Called for each flow that goes and wants it told (OFPFF_SEND_FLOW_REM). */
   readonly onRemoved?: (message: Unsent<FlowRemoved>) => void;
   /** Called for every change of a flow while `isWatched`: what flowChange() takes. `encoded`: the flow-mod that brought about
@@ -79,7 +77,6 @@ export class FlowTables {
   /** Flows with a time-out. */
   readonly #timed = new Set<Flow>();
   readonly #learned = new LearnedFlows();
-  readonly #portExists: (port: number) => boolean;
   readonly #onRemoved: (message: Unsent<FlowRemoved>) => void;
   /** Whether onChange is to be called. */
   isWatched = false;
@@ -95,14 +92,12 @@ export class FlowTables {
   constructor(options: FlowTablesOptions = {}) {
     this.#tables = new TableSet(options.tables ?? TABLES);
     this.#book = new TableBook(this.#tables.count, FLOWS_MAX);
-    this.#portExists = options.portExists ?? (() => true);
     this.#onRemoved = options.onRemoved ?? (() => undefined);
     this.#onChange = options.onChange ?? (() => undefined);
     this.#onChanging = options.onChanging ?? (() => undefined);
-    this.groups = new GroupTable(this.#portExists, this.options);
+    this.groups = new GroupTable(this.options);
     this.#context = {
       groupExists: (groupId) => this.groups.has(groupId),
-      portExists: this.#portExists,
       meterExists: (meterId) => this.meters.has(meterId),
       options: this.options,
     };

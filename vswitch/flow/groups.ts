@@ -73,12 +73,9 @@ export class Group {
 
 export class GroupTable {
   #groups = new Map<number, Group>();
-  readonly #portExists: (port: number) => boolean;
-
   readonly #options: TunnelOptions | undefined;
 
-  constructor(portExists: (port: number) => boolean, options?: TunnelOptions) {
-    this.#portExists = portExists;
+  constructor(options?: TunnelOptions) {
     this.#options = options;
   }
 
@@ -141,7 +138,6 @@ export class GroupTable {
     this.#check(wanted);
     const context: ActionContext = {
       groupExists: (id) => this.#groups.has(id),
-      portExists: this.#portExists,
       ...(this.#options === undefined ? {} : { options: this.#options }),
       passesUnmapped: true,
     };

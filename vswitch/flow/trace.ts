@@ -77,7 +77,7 @@ export function traceFrame(options: TraceOptions, request: TraceRequest, nowMs: 
   if (request.actions === undefined) pipeline.process(packet, request.inPort, nowMs);
   else {
     const { groups, options: map } = options.tables;
-    const context = { groupExists: (id: number) => groups.has(id), portExists: () => true, options: map };
+    const context = { groupExists: (id: number) => groups.has(id), options: map };
     const program = compileActions(request.actions, context, undefined);
     pipeline.execute(packet, request.inPort, program, nowMs);
   }
