@@ -47,6 +47,9 @@ pipelineSuite("a real ovs-vswitchd", async (): Promise<PipelineBench> => {
     // It judges a packet in two runs, before and after ct, and a bundle may come between them: one packet of a stream at
     // most for each of some twenty bundles, in fact one to three in all.
     lostMax: 6,
+    async counted() {
+      await ovs.appctl("revalidator/wait");
+    },
     async close() {
       await sdn.close();
       await ovs.stop();

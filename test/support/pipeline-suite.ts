@@ -48,6 +48,8 @@ export interface PipelineBench {
   sentBy(ofport: number): Uint8Array[];
   /** Packets of a stream that the switch may lose while a bundle is put in force; 0 unless given. */
   readonly lostMax?: number;
+  /** Resolves when the switch has counted all that has passed; absent: it has at once. */
+  counted?(): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -421,7 +423,7 @@ export function pipelineSuite(name: string, open: () => Promise<PipelineBench>):
       expect(controller.metrics()).toMatchObject({ flowsRefused: 0, flowsRepaired: 0, flowsDisagreed: 0 });
     });
 
-    policySuite({ controller: () => bench.controller, end, ports });
+    policySuite({ controller: () => bench.controller, end, ports, counted: async () => bench.counted?.() });
 
     ipv6Suite({
       controller: () => bench.controller,

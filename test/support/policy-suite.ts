@@ -14,6 +14,8 @@ export interface PolicyTools {
   controller(): SdnController;
   end(name: string): End;
   ports(port: number, frame: Uint8Array): Promise<number[]>;
+  /** Resolves when the switch has counted all that has passed for the flows that it passed by; absent: it has at once. */
+  counted?(): Promise<void>;
 }
 
 const APP = 4;
@@ -34,6 +36,8 @@ export function policySuite(tools: PolicyTools): void {
     handling,
   });
   const set = async (...changes: Parameters<SdnController["update"]>[0]): Promise<void> => {
+    // What is counted only after a change is counted for the flows that are there then.
+    await tools.counted?.();
     tools.controller().update(changes);
     await tools.controller().whenSettled();
   };
