@@ -36,8 +36,12 @@ export const REQUEST_SIZE_BYTES_MAX = 32 * 1024 * 1024;
 export const REPLY_QUEUE_BYTES_MAX = 4 * 1024 * 1024;
 export const NBD_STRING_BYTES_MAX = 4096;
 export const NBD_OPTION_BYTES_MAX = 64 * 1024;
-/** Options in one handshake, and the time for it: a client that neither goes nor leaves is closed. */
+/**
+ * Options in one handshake, those more for each export that there is (clients that list ask about every one of them), and
+ * the time for it: a client that neither goes nor leaves is closed.
+ */
 export const NBD_OPTIONS_MAX = 128;
+export const NBD_OPTIONS_PER_EXPORT_MAX = 8;
 export const NBD_HANDSHAKE_MS = 30_000;
 export const CONNECTIONS_MAX = 512;
 /** Connections of one socket: a hostile client takes only its own share. */

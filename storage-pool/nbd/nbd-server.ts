@@ -20,7 +20,12 @@ import {
   tuneTcp,
 } from "../../base/linux/index.js";
 import { DataBuffer } from "../disk/data-buffer.js";
-import { CONNECTIONS_MAX, CONNECTIONS_PER_SOCKET_MAX, NBD_HANDSHAKE_MS } from "../limits.js";
+import {
+  CONNECTIONS_MAX,
+  CONNECTIONS_PER_SOCKET_MAX,
+  NBD_HANDSHAKE_MS,
+  REPLY_QUEUE_BYTES_MAX,
+} from "../limits.js";
 import { HOP_ANSWER, HOP_APPEND, HOP_QUEUE, HOP_SEND, HopTimes } from "../metrics/hop-times.js";
 import type { BlockDevice } from "../volume/block-device.js";
 import { FlushRounds, type Syncer } from "./flush-rounds.js";
@@ -466,8 +471,9 @@ export class NbdServer implements FlushQueue {
     if (connection.closed) return;
     const { transmission } = connection;
     const blocked =
-      transmission !== undefined &&
-      (transmission.full || transmission.stalled || transmission.turn.throttled);
+      transmission === undefined
+        ? connection.greetingEnd - connection.greetingStart > REPLY_QUEUE_BYTES_MAX
+        : transmission.full || transmission.stalled || transmission.turn.throttled;
     const interest =
       (blocked || connection.peerGone ? 0 : EPOLLIN) | (connection.waitsForWrite ? EPOLLOUT : 0);
     if (interest === connection.interest) return;

@@ -11,7 +11,9 @@ import {
   NBD_CONTEXTS_MAX,
   NBD_OPTION_BYTES_MAX,
   NBD_OPTIONS_MAX,
+  NBD_OPTIONS_PER_EXPORT_MAX,
   NBD_STRING_BYTES_MAX,
+  REPLY_QUEUE_BYTES_MAX,
   REQUEST_SIZE_BYTES_MAX,
 } from "../limits.js";
 import {
@@ -114,6 +116,8 @@ export class NbdSession {
   readonly #exports: ExportDirectory;
   readonly #tls: TlsMode;
   #replies: Uint8Array[] = [encodeGreeting()];
+  /** Of `#replies`. */
+  #replyBytes = 0;
   #fixed = false;
   #noZeroes = false;
   #mode: ReplyMode = "simple";
@@ -122,6 +126,7 @@ export class NbdSession {
   #contexts = NO_CONTEXTS;
   #chosen: string | undefined;
   #options = 0;
+  #optionsMax = NBD_OPTIONS_MAX;
 
   constructor(exports: ExportDirectory, tls: TlsMode = "refused") {
     this.#exports = exports;
@@ -138,6 +143,7 @@ export class NbdSession {
     }
     const replies = this.#replies;
     this.#replies = [];
+    this.#replyBytes = 0;
     const state = this.state === "flags" || this.state === "options" ? "open" : this.state;
     return { replies, consumed, state };
   }
@@ -178,17 +184,23 @@ export class NbdSession {
     const option = view.getUint32(at + 8);
     const length = view.getUint32(at + 12);
     const isOption = view.getUint32(at) === IHAVEOPT_HI && view.getUint32(at + 4) === IHAVEOPT_LO;
-    if (!isOption || length > NBD_OPTION_BYTES_MAX || ++this.#options > NBD_OPTIONS_MAX) {
+    if (!isOption || length > NBD_OPTION_BYTES_MAX || this.#isTooMuch()) {
       this.state = "closed";
       return OPTION_SIZE;
     }
-    if (bytes.byteLength - at < OPTION_SIZE + length) {
-      this.#options--;
-      return 0;
-    }
+    if (bytes.byteLength - at < OPTION_SIZE + length) return 0;
+    this.#options++;
     const data = bytes.subarray(at + OPTION_SIZE, at + OPTION_SIZE + length);
     this.#handle(option, data);
     return OPTION_SIZE + length;
+  }
+
+  /** Clients wait for the answer to an option before they send the next: one that does not may not fill the memory. */
+  #isTooMuch(): boolean {
+    if (this.#replyBytes > REPLY_QUEUE_BYTES_MAX) return true;
+    if (this.#options < this.#optionsMax) return false;
+    this.#optionsMax = NBD_OPTIONS_MAX + NBD_OPTIONS_PER_EXPORT_MAX * this.#exports.list().length;
+    return this.#options >= this.#optionsMax;
   }
 
   #handle(option: number, data: Uint8Array): void {
@@ -203,7 +215,9 @@ export class NbdSession {
   }
 
   reply(option: number, type: number, payload: Uint8Array = EMPTY): void {
-    this.#replies.push(encodeOptionReply(option, type, payload));
+    const reply = encodeOptionReply(option, type, payload);
+    this.#replies.push(reply);
+    this.#replyBytes += reply.byteLength;
   }
 
   /** An error with a reason for people. */

@@ -121,6 +121,32 @@ describe("the handshake", () => {
     expect(made.negotiated).toEqual({ exportName: "b", mode: "structured", contexts: [] });
   });
 
+  it("lets a client that lists ask about each of many exports, and ends without limit asking", () => {
+    const many = Array.from({ length: 200 }, (_, i) => ({ ...info, name: `v${i}` }));
+    const made = new NbdSession({
+      list: () => many,
+      find: (name) => many.find((each) => each.name === name),
+    });
+    made.receive(hex(`00000003${option(8)}`));
+    const last = (text: string): number =>
+      Buffer.from(made.receive(hex(text)).replies.at(-1) ?? Buffer.alloc(20)).readUInt32BE(12);
+    expect(last(option(3))).toBe(1);
+    for (const { name } of many) {
+      expect([last(option(6, go(name))), last(option(9, query(name)))]).toEqual([1, 1]);
+    }
+    const { made: few } = session();
+    few.receive(hex(option(3).repeat(1000)));
+    expect(few.state).toBe("closed");
+  });
+
+  it("ends where a client asks on without waiting for long answers", () => {
+    const many = Array.from({ length: 10_000 }, (_, i) => ({ ...info, name: `${i}`.padStart(255, "v") }));
+    const made = new NbdSession({ list: () => many, find: () => undefined });
+    const { replies, state } = made.receive(hex(`00000003${option(3).repeat(100)}`));
+    expect(state).toBe("closed");
+    expect(replies.reduce((sum, each) => sum + each.byteLength, 0)).toBeLessThan(8 * 1024 * 1024);
+  });
+
   it("says no to the longest names in a text that is no longer than strings may be", () => {
     for (const name of ["x".repeat(4096), "ü".repeat(2048), "\u0001".repeat(4096)]) {
       const encoded = Buffer.from(name);
