@@ -318,9 +318,16 @@ describe("what nobody asked for", () => {
     await accepted(portMod(1, 1), portMod(0, 0));
     peer.send(portMod(1 << 6, (1 << 6) | 1));
     expect((await peer.next(12)).readUInt32BE(16 + 32), "NO_PACKET_IN").toBe(1 << 6);
-    await accepted(flowMod({ priority: 7, instructions: [applyActions(output(0xfffffffd))] }));
+    const toController = [applyActions(output(0xfffffffd))];
+    await accepted(flowMod({ priority: 0, instructions: toController }), flowMod({ command: 4 }));
     ovs.inject("vm1", FRAME);
-    expect(await peer.ask(), "no packet-in from that port").toEqual([]);
+    expect(await peer.ask(), "no packet-in of a table miss from that port (7.2.1)").toEqual([]);
+    await accepted(flowMod({ priority: 7, instructions: toController }));
+    ovs.inject("vm1", FRAME);
+    expect(
+      (await peer.ask()).map((answer) => answer[1]),
+      "a flow that asks for one gets it",
+    ).toEqual([10]);
   });
 
   it("a port that gets another address stays, and is known by it", async () => {

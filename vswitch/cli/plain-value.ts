@@ -6,7 +6,15 @@ import { formatMatch } from "./match-text.js";
 
 const DEPTH_MAX = 32;
 
-/** Numbers stay numbers where they are exact, bytes become hexadecimal, match and instructions flow syntax. */
+/** What a switch says of a counter that it does not keep (OpenFlow 1.3.5, 5.8). */
+const UNKNOWN_COUNT = 0xffffffffffffffffn;
+/** Cookies, metadata and generations are as long, and may be that number. */
+const COUNTER = /(?:Count|Packets|Bytes|Dropped|Errors|collisions)$/;
+
+/**
+ * Numbers stay numbers where they are exact, bytes become hexadecimal, match and instructions flow syntax; a counter
+ * that the switch does not keep is null.
+ */
 export function toPlain(value: unknown, depth = 0): unknown {
   if (depth > DEPTH_MAX) return null;
   if (typeof value === "bigint") {
@@ -19,6 +27,7 @@ export function toPlain(value: unknown, depth = 0): unknown {
     if (key === "match" && Array.isArray(one)) return [key, formatMatch(one as Match)];
     if (key === "instructions" && Array.isArray(one))
       return ["actions", formatInstructions(one as Instruction[])];
+    if (one === UNKNOWN_COUNT && COUNTER.test(key)) return [key, null];
     return [key, toPlain(one, depth + 1)];
   });
   return Object.fromEntries(entries);

@@ -46,7 +46,7 @@ export const SHARED_OPTIONS: OptionSummaries = {
   "log-file": ["FILE", IGNORED_TEXT],
   "syslog-method": ["METHOD", IGNORED_TEXT],
   "syslog-target": ["HOST:PORT", IGNORED_TEXT],
-  output: ["json", "data instead of text"],
+  output: ["json", "data instead of text; a counter that the switch does not keep is null"],
   "private-key": ["FILE", "our key for TLS"],
   certificate: ["FILE", "our certificate for TLS"],
   "ca-cert": ["FILE", "who must have signed the certificate of the other side"],

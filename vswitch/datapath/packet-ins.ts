@@ -73,7 +73,8 @@ export class PacketIns {
   #send(packet: number, key: Int32Array, event: PacketInDetails, nowMs: number): void {
     const { pool, onlookers, find } = this.#modules;
     const input = find(key[0]! >>> 0);
-    if (input !== null && !input.takePacketIn(nowMs)) {
+    const isSilent = event.miss !== undefined && input?.tellsMisses === false;
+    if (isSilent || (input !== null && !input.takePacketIn(nowMs))) {
       onlookers.drop(DROP_PACKET_IN_LIMIT);
       return;
     }

@@ -220,9 +220,13 @@ export class PortSlot implements NormalPort, MirrorPort {
     this.receives = (this.config & (OFPPC_PORT_DOWN | OFPPC_NO_RECV)) === 0;
   }
 
+  /** Whether frames from this port that miss a table go to the controller (OpenFlow 1.3.5, 7.2.1). */
+  get tellsMisses(): boolean {
+    return (this.config & OFPPC_NO_PACKET_IN) === 0;
+  }
+
   /** Whether a frame from this port may still go to the controller now. */
   takePacketIn(nowMs: number): boolean {
-    if ((this.config & OFPPC_NO_PACKET_IN) !== 0) return false;
     const earned = ((nowMs - this.#packetInMs) * PACKET_INS_PER_SECOND) / 1000;
     this.#packetInMs = nowMs;
     this.#packetInTokens = Math.min(PACKET_INS_BURST, this.#packetInTokens + earned);
