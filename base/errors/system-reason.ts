@@ -13,6 +13,8 @@ const REASONS: Readonly<Record<string, string>> = {
   ELOOP: "Too many levels of symbolic links",
   EHOSTUNREACH: "No route to host",
   ENETUNREACH: "Network is unreachable",
+  EINVAL: "Invalid argument",
+  ENODEV: "No such device",
   ETIMEDOUT: "Connection timed out",
 };
 

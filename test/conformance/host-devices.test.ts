@@ -85,6 +85,38 @@ it("an internal port is the host's own place on the bridge, and keeps what was a
   );
   const mac = JSON.parse(await daemon.vsctl("get", "Interface", "br0", "mac_in_use")) as string;
   expect(await lab.ip("switch", "link show br0")).toContain(mac);
+  await daemon.vsctl("set", "Interface", "br0", "mtu_request=1300", 'mac="02:00:00:00:00:77"');
+  const device = await lab.ip("switch", "-o addr show br0");
+  expect(device, "the same device, addresses and all").toContain("10.9.0.3/24");
+  expect(await lab.ip("switch", "link show br0")).toMatch(/mtu 1300 [\s\S]*02:00:00:00:00:77/);
+  expect(await daemon.ofctl("show", "br0")).toMatch(/LOCAL\(br0\): addr:02:00:00:00:00:77/);
+  await lab.ip("a", "neigh flush all");
+  await lab.reaches("a", "10.9.0.3");
+});
+
+it("a device that was moved elsewhere keeps its port when it cannot be changed from here", async () => {
+  await plugTap("a");
+  await plugTap("b");
+  await daemon.vsctl(
+    "--no-wait",
+    "set",
+    "Interface",
+    "ta",
+    "mtu_request=1400",
+    "--",
+    "set",
+    "Port",
+    "ta",
+    "tag=5",
+  );
+  await waitFor(
+    async () => (await daemon.vsctl("get", "Interface", "ta", "error")).includes("No such device"),
+    "the reason in the database",
+    10_000,
+    100,
+  );
+  await daemon.vsctl("set", "Port", "tb", "tag=5");
+  await lab.reaches("a", MACHINES.b);
 });
 
 it("a persistent device outlives a switch that is killed, addresses and all, but not its port", async () => {

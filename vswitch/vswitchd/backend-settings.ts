@@ -1,5 +1,5 @@
 // What a bridge, a port and a controller of the database are to the datapath and to the OpenFlow agent. Thread: main.
-import { describeError } from "../../base/errors/index.js";
+import { describeError, PlinthError, systemReason } from "../../base/errors/index.js";
 import { type NetDeviceState, withNetDevices } from "../../base/linux/index.js";
 import { OFPP_LOCAL } from "../../base/openflow/index.js";
 import { parseMac } from "../../base/wire/index.js";
@@ -38,6 +38,30 @@ export function portSettingsOf({ vlan, isProtected, policing, qos, mtu }: Number
 /** What a port without a device says of itself. */
 export function shownBy({ macAddress, mtu }: NumberedPort): NonNullable<PortSettings["shown"]> {
   return { mac: parseMac(macAddress), mtu: mtu ?? MTU_DEFAULT };
+}
+
+/**
+ * Gives the port's device the address and MTU that are asked for now, where they are others than before; the address
+ * only if it `isOurs`. Returns what the device has then. Throws with the errno's name: ENODEV for a device that was moved
+ * to another network namespace, EINVAL, …
+ */
+export function changeDevice(
+  before: NumberedPort,
+  { name, macAddress, mtu }: NumberedPort,
+  isOurs: boolean,
+): NonNullable<PortSettings["shown"]> {
+  const wanted = isOurs ? (mtu ?? MTU_DEFAULT) : mtu;
+  return withNetDevices((devices) => {
+    try {
+      if (isOurs && macAddress !== before.macAddress) devices.setMac(name, parseMac(macAddress));
+      if (wanted !== undefined && mtu !== before.mtu) devices.setMtu(name, wanted);
+    } catch (thrown) {
+      if (!(thrown instanceof PlinthError)) throw thrown;
+      const message = `could not change network device ${name} (${systemReason(thrown)})`;
+      throw new PlinthError(thrown.code, message, { cause: thrown });
+    }
+    return devices.read(name) ?? shownBy(before);
+  });
 }
 
 /** Makes the agent's controllers those of `config`; returns the ones that it cannot use. */

@@ -20,6 +20,7 @@ import {
 import type { DropReport } from "../flow/index.js";
 import type { MacTableStats } from "../learn/index.js";
 import {
+  changeDevice,
   databaseNumber,
   hostDevice,
   isForeign,
@@ -307,17 +308,20 @@ export class DatapathBackend implements Backend {
     const { ports } = this.#bridge(bridge);
     const { name, core, macAddress, mtu } = port;
     const before = ports.get(name);
-    const isOnDevice = this.#isTap(port) || (!port.isDummy && isForeign(port.type));
-    const isOtherDevice = isOnDevice && (before?.macAddress !== macAddress || before?.mtu !== mtu);
     const isPinned = before?.core === core || (await this.#datapath.pinPort(name, core));
     // Pinned from or to the worker that forwards it is remade, and where remaking it has failed before.
-    if (before === undefined || isOtherDevice || !isPinned) {
+    if (before === undefined || !isPinned) {
       await this.removePort(bridge, name);
       await this.addPort(bridge, port);
       return;
     }
+    const isOurs = this.#isTap(port);
+    const isOnDevice = isOurs || (!port.isDummy && isForeign(port.type));
+    const settings = portSettingsOf(port);
     const shown = isOnDevice ? {} : { shown: shownBy(port) };
-    await this.#datapath.setPort(bridge, name, { ...portSettingsOf(port), ...shown });
+    await this.#datapath.setPort(bridge, name, { ...settings, ...shown });
+    if (isOnDevice && (before.macAddress !== macAddress || before.mtu !== mtu))
+      await this.#datapath.setPort(bridge, name, { ...settings, shown: changeDevice(before, port, isOurs) });
     ports.set(name, port);
   }
 

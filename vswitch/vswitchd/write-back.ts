@@ -76,8 +76,8 @@ export function runOperations(
     );
     for (const port of ports) {
       const done = bridge?.ports.get(port.name);
-      const row =
-        done === undefined ? absentPort(errors.get(portKey(config.name, port.name))) : presentPort(done);
+      const reason = errors.get(portKey(config.name, port.name));
+      const row = done === undefined ? absentPort(reason) : presentPort(done, reason);
       operations.push(updateOp("Interface", byUuid(port.uuid), row));
     }
   }
@@ -103,8 +103,9 @@ function absentPort(error: string | undefined): OvsdbRowJson {
   };
 }
 
-function presentPort({ ofport }: NumberedPort): OvsdbRowJson {
-  return { ofport, error: NONE };
+/** `error` is why it could not be changed as asked. */
+function presentPort({ ofport }: NumberedPort, error: string | undefined): OvsdbRowJson {
+  return { ofport, error: error ?? NONE };
 }
 
 function unsupportedFact(names: readonly string[]): Readonly<Record<string, string>> {
