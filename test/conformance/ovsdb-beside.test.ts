@@ -212,6 +212,19 @@ describe("beside ovsdb-server", () => {
       [0, "monitor_cond", "Open_vSwitch", "m", {}, 1],
       [0, "monitor_cond", "Open_vSwitch", "m", port({ where: true })],
       [0, "monitor_cond", "Open_vSwitch", "m", port({ where: [["x", "==", 1]] })],
+      // What is wrong is told, also where another request shows every row.
+      ...[{}, { where: [] }, { where: [true] }].map(
+        (all): Step => [
+          0,
+          "monitor_cond",
+          "Open_vSwitch",
+          "m",
+          port([
+            { columns: ["name"], ...all },
+            { columns: ["tag"], where: [["x", "==", 1]] },
+          ]),
+        ],
+      ),
       [0, "monitor_cond", "Open_vSwitch", "m", port([{ columns: ["name"] }, { columns: ["tag"] }])],
       [0, "monitor_cond", "Open_vSwitch", "m", {}],
       [0, "monitor_cond_change", "m", "n", {}],

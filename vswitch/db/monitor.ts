@@ -209,12 +209,8 @@ function parseConditions(
   table: TableSchema,
   wheres: readonly (readonly unknown[] | undefined)[],
 ): ParsedCondition[] | undefined {
-  const all: ParsedCondition[] = [];
-  for (const where of wheres) {
-    if (where === undefined) return undefined;
-    const conditions = parseWhere(table, where);
-    if (conditions.length === 0 || conditions.includes(true)) return undefined;
-    all.push(...conditions);
-  }
-  return all;
+  // All are read before any decides, so that what is wrong is told.
+  const parsed = wheres.map((where) => (where === undefined ? [] : parseWhere(table, where)));
+  const isShowingAll = parsed.some((conditions) => conditions.length === 0 || conditions.includes(true));
+  return isShowingAll ? undefined : parsed.flat();
 }
