@@ -7,6 +7,7 @@ import {
   mutateOp,
   namedUuid,
   type Operation,
+  parseSchema,
   selectOp,
   setValue,
   updateOp,
@@ -149,6 +150,45 @@ describe("transact()", () => {
     expect(mirror!.strings("select_src_port")).toEqual([port]);
     run(database, [mutateOp("Mirror", [], [["select_src_port", "insert", missing]])]);
     expect([...database.rows("Mirror").values()][0]!.strings("select_src_port")).toEqual([port]);
+  });
+
+  it("says which row would be left without the weak references that it must have", () => {
+    const required = { key: { type: "uuid", refTable: "A", refType: "weak" }, min: 1, max: "unlimited" };
+    const database = new Database(
+      parseSchema({
+        name: "d",
+        version: "1.0.0",
+        tables: {
+          A: { columns: { n: { type: "integer" } }, isRoot: true },
+          B: { columns: { n: { type: "integer" }, as: { type: required } }, isRoot: true },
+        },
+      }),
+    );
+    const [gone, kept, late] = ["a", "b", "c"].map((digit) => `12345678-1234-1234-1234-12345678901${digit}`);
+    const failure = (...operations: unknown[]) => run(database, operations).find((result) => result?.error);
+    run(database, [
+      insertOp("A", { n: 1 }, "a"),
+      { op: "insert", table: "B", row: { as: namedUuid("a") }, uuid: kept },
+    ]);
+    expect(database.rows("B").size).toBe(1);
+    // The words of ovsdb-server.
+    expect(failure(deleteOp("A", []))).toEqual({
+      error: "constraint violation",
+      details:
+        `Deletion of 1 weak reference(s) to deleted (or never-existing) rows from column "as" in "B" row ${kept} ` +
+        "caused this column to become empty, but constraints on this column disallow an empty column.",
+    });
+    const nothing = { as: setValue([uuidValue(gone!), uuidValue(late!)]) };
+    expect(failure({ op: "insert", table: "B", row: nothing, uuid: late }).details).toContain(
+      `Deletion of 2 weak reference(s) to deleted (or never-existing) rows from column "as" in "B" row ${late} ` +
+        "(inserted within this transaction) caused",
+    );
+    expect(failure({ op: "insert", table: "B", row: {}, uuid: late }).details).toBe(
+      `Weak reference column "as" in "B" row ${late} (inserted within this transaction) contained all-zeros UUID ` +
+        "(probably as the default value for this column) but deleting this value caused a constraint volation " +
+        "because this column is not allowed to be empty.",
+    );
+    expect(database.rows("B").size).toBe(1);
   });
 
   it("enforces maxRows, constraints, sizes and immutability by name", () => {

@@ -1,12 +1,12 @@
 // A transaction's own view of a database: its edits over the committed rows, and the integrity checks at its end.
 // Source: RFC 7047, 3.2 (references, maxRows, indexes) and 4.1.3. Pure but for the uuids of new versions.
 import {
-  checkSize,
   type Datum,
   equalDatums,
   OvsdbError,
   pick,
   type TableSchema,
+  ZERO_UUID,
 } from "../../base/ovsdb/index.js";
 import { type Database, type DatabaseChange, DatabaseRow } from "./database.js";
 import { ROWS_MAX } from "./limits.js";
@@ -190,12 +190,17 @@ export class Transaction {
               (datum.values === undefined || this.#isAlive(type.value?.refTable, datum.values[i]));
             return alive ? [i] : [];
           });
-          if (keep.length < datum.keys.length) data.set(column, pick(datum, keep));
+          if (keep.length === datum.keys.length) continue;
+          if (keep.length < type.min) throw emptied(row, column, this.#isNew(row));
+          data.set(column, pick(datum, keep));
         }
-        for (const [column, datum] of data) checkSize(datum, schema.columns.get(column)!.type);
         if (data.size > 0) this.update(row, data);
       }
     }
+  }
+
+  #isNew(row: DatabaseRow): boolean {
+    return !this.#database.rows(row.table).has(row.uuid);
   }
 
   #isAnyGone(): boolean {
@@ -249,6 +254,20 @@ interface ReferenceCounts {
   readonly added: readonly (readonly [row: DatabaseRow, references: readonly Reference[]])[];
   /** Adds to or takes from the counts what a row refers to; what has none left becomes a candidate. */
   readonly count: (row: DatabaseRow, references: readonly Reference[], step: 1 | -1) => void;
+}
+
+/** None of the weak references in a column that needs one stays. The words, and their slip, are ovsdb-server's. */
+function emptied(row: DatabaseRow, column: string, isNew: boolean): OvsdbError {
+  const { keys, values = [] } = row.datum(column);
+  const where = `"${column}" in "${row.table}" row ${row.uuid}${isNew ? " (inserted within this transaction)" : ""}`;
+  return new OvsdbError(
+    "constraint violation",
+    isNew && [...keys, ...values].includes(ZERO_UUID)
+      ? `Weak reference column ${where} contained all-zeros UUID (probably as the default value for this column) ` +
+          "but deleting this value caused a constraint volation because this column is not allowed to be empty."
+      : `Deletion of ${keys.length} weak reference(s) to deleted (or never-existing) rows from column ${where} ` +
+          "caused this column to become empty, but constraints on this column disallow an empty column.",
+  );
 }
 
 function sameData(a: DatabaseRow, b: DatabaseRow): boolean {
