@@ -140,6 +140,8 @@ describe("plinth appctl is ovs-appctl", () => {
       "-T 5 -t DIR/text.ctl x",
       "--timeout=5 -t DIR/text.ctl x",
       "-vconsole:off -t DIR/text.ctl x",
+      "-e -t DIR/text.ctl x",
+      "--execute -t DIR/text.ctl x",
       "-t DIR/noend.ctl x",
       "-t DIR/nothing.ctl x",
       "-t DIR/refuses.ctl x",
@@ -176,6 +178,17 @@ describe("plinth appctl is ovs-appctl", () => {
     const words = line === "" ? [] : line.split(" ");
     const expected = await asReal(words);
     expect(await asOurs(words)).toEqual(expected);
+  });
+
+  it("tells its options to shells in the same form", async () => {
+    const lines = ({ stdout }: Told, without: RegExp): string[] =>
+      stdout
+        .split("\n")
+        .filter((line) => !without.test(line))
+        .sort();
+    const theirs = lines(await asReal(["--option"]), /^-o /);
+    expect(theirs).toContain("--target=ARG");
+    expect(lines(await asOurs(["--option"]), /^(--(output|format|pretty)|-[of] )/)).toEqual(theirs);
   });
 
   it("finds our switch by its name, as ovs-appctl does", async () => {

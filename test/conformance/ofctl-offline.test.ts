@@ -463,4 +463,16 @@ describe("verbs that need no switch", () => {
         ]);
     }
   });
+
+  it("tell their options to shells in the same form", async () => {
+    const lines = ({ stdout }: { stdout: string }, without: RegExp): string[] =>
+      stdout
+        .split("\n")
+        .filter((line) => !without.test(line))
+        .sort();
+    const theirs = lines(await byOvs(directory, ["--option"], ""), /^(--(pcap|raw|user|ssl-)|-o )/);
+    expect(theirs).toContain("--protocols=ARG");
+    // --output, which the original does not have, has the letter of its --option.
+    expect(lines(await byPlinth(directory, ["--option"], ""), /^(--output|-o )/)).toEqual(theirs);
+  });
 });

@@ -5,6 +5,7 @@ import { JsonRpcFault } from "../../base/jsonrpc/index.js";
 import { socketOfTarget } from "./appctl-target.js";
 import { type OptionSpec, parseOptions } from "./command-options.js";
 import { commandError } from "./errors.js";
+import { optionSpellings } from "./tool-help.js";
 import { askUnixctl } from "./unixctl-client.js";
 
 export interface AppctlIo {
@@ -29,14 +30,25 @@ const OPTIONS: readonly OptionSpec[] = [
   { name: "log-file", argument: "optional" },
   { name: "syslog-target", argument: "required" },
   { name: "syslog-method", argument: "required" },
+  { name: "option", argument: "none" },
+  // What the tool does in any case.
+  { name: "execute", short: "e", argument: "none" },
 ];
+
+/** Options that only print something, and what. */
+const ASKED: ReadonlyMap<string, () => string> = new Map([
+  ["help", appctlHelp],
+  ["version", () => "plinth appctl (Plinth) 0.1.0\n"],
+  ["option", () => optionSpellings(OPTIONS)],
+]);
 
 interface Line {
   readonly target: string | undefined;
   readonly timeoutMs: number | undefined;
   readonly format: "text" | "json";
   readonly pretty: boolean;
-  readonly asked: "help" | "version" | undefined;
+  /** Text that is all that was asked for. */
+  readonly asked: string | undefined;
   readonly words: readonly string[];
 }
 
@@ -54,7 +66,7 @@ function parseLine(words: readonly string[]): Line {
       target = value;
     } else if (name === "timeout") timeoutMs = timeoutOf(value);
     else if (name === "format" || name === "output") format = formatOf(name, value);
-    else if (name === "help" || name === "version") asked ??= name;
+    else if (ASKED.has(name)) asked ??= ASKED.get(name)?.();
   }
   return {
     target,
@@ -82,9 +94,10 @@ function formatOf(option: string, text: string): Line["format"] {
 /** Runs one command line. Resolves with the exit code; rejects with COMMAND_FAILED and RPC_TIMEOUT. */
 export async function runAppctl(words: readonly string[], io: AppctlIo): Promise<number> {
   const line = parseLine(words);
-  if (line.asked === "help") io.out(appctlHelp());
-  else if (line.asked === "version") io.out("plinth appctl (Plinth) 0.1.0\n");
-  if (line.asked !== undefined) return 0;
+  if (line.asked !== undefined) {
+    io.out(line.asked);
+    return 0;
+  }
   const [command, ...args] = line.words;
   if (command === undefined)
     throw commandError("at least one non-option argument is required (use --help for help)");
@@ -173,6 +186,7 @@ Options:
   -f, --format=FORMAT  json or text, as ovs-appctl has it
       --pretty         JSON over several lines
       --dir=DIR        of the switch
+      --option         the options in a form for shells
   -h, --help           this
   -V, --version        of plinth appctl
 `;

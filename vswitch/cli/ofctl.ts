@@ -51,7 +51,7 @@ import * as W from "./ofctl-wire.js";
 import { BundleRefusal, OpenFlowClient, OpenFlowRefusal } from "./openflow-client.js";
 import { type ProtocolSet, protocolsNamed } from "./protocol-set.js";
 import { TLS_OPTIONS, tlsFilesOf } from "./tls-options.js";
-import { helpLines, optionLines } from "./tool-help.js";
+import { helpLines, optionLines, optionSpellings } from "./tool-help.js";
 
 type Run = (context: OfctlContext, args: readonly string[]) => Promise<number>;
 type RunAlone = (io: CommandIo, args: readonly string[], flags: OfctlFlags) => Promise<number>;
@@ -212,13 +212,22 @@ const OPTIONS: readonly OptionSpec[] = [
   ...TLS_OPTIONS,
   { name: "version", short: "V", argument: "none" },
   { name: "help", short: "h", argument: "none" },
+  { name: "option", argument: "none" },
 ];
+
+/** Options that only print something, and what. */
+const ASKED: ReadonlyMap<string, () => string> = new Map([
+  ["help", ofctlHelp],
+  ["version", () => "plinth ofctl (Plinth) 0.1.0\nOpenFlow versions 0x1:0x6\n"],
+  ["option", () => optionSpellings(OPTIONS)],
+]);
 
 interface Given {
   readonly flags: OfctlFlags;
   /** Arguments of -v. */
   readonly verbose: readonly (string | undefined)[];
-  readonly asked: "version" | "help" | undefined;
+  /** Text that is all that was asked for. */
+  readonly asked: string | undefined;
   readonly args: readonly string[];
 }
 
@@ -272,7 +281,7 @@ function parseCommandLine(words: readonly string[]): Given {
     else if (name === "timestamp") flags.timestamp = true;
     else if (name === "output") flags.json = isJson(value);
     else if (name === "verbose") verbose.push(value);
-    else if (name === "version" || name === "help") asked ??= name;
+    else if (ASKED.has(name)) asked ??= ASKED.get(name)?.();
     else if (!IGNORED.has(name) && !TLS_OPTIONS.some((one) => one.name === name))
       throw commandError(`unrecognized option '--${name}'`);
   }
@@ -318,9 +327,10 @@ export function isJson(value: string | undefined): boolean {
 export async function runOfctl(words: readonly string[], plainIo: CommandIo): Promise<number> {
   const { flags: given, verbose, asked, args } = parseCommandLine(words);
   const io: CommandIo = { ...plainIo, log: createCommandLog(plainIo, verbose) };
-  if (asked === "help") io.out(ofctlHelp());
-  else if (asked === "version") io.out("plinth ofctl (Plinth) 0.1.0\nOpenFlow versions 0x1:0x6\n");
-  if (asked !== undefined) return 0;
+  if (asked !== undefined) {
+    io.out(asked);
+    return 0;
+  }
   const [name, ...rest] = args;
   if (name === undefined) throw commandError("missing command name; use --help for help");
   const verb = OFCTL_VERBS.get(name);

@@ -34,6 +34,17 @@ export function optionLines(specs: readonly OptionSpec[], summaries: OptionSumma
   );
 }
 
+/** What --option tells shells that complete lines: a line for each spelling of each option. */
+export function optionSpellings(specs: readonly OptionSpec[]): string {
+  return specs
+    .map(({ name, short, argument }) => {
+      const word = argument === "none" ? "" : argument === "required" ? "ARG" : "[ARG]";
+      const letter = short === undefined ? "" : `-${short} ${word}\n`;
+      return `--${name}${word === "" ? "" : `=${word}`}\n${letter}`;
+    })
+    .join("");
+}
+
 /** Of an option that scripts may give, and that changes nothing. */
 export const IGNORED_TEXT = "taken for the sake of scripts, without effect";
 
@@ -41,6 +52,7 @@ export const IGNORED_TEXT = "taken for the sake of scripts, without effect";
 export const SHARED_OPTIONS: OptionSummaries = {
   timeout: ["SECS", "give up after so long (default: never)"],
   help: ["", "this"],
+  option: ["", "the options in a form for shells"],
   version: ["", "of plinth"],
   verbose: ["SPEC", "tell more of what is done: MODULE:DESTINATION:LEVEL, or all of it"],
   "log-file": ["FILE", IGNORED_TEXT],
