@@ -39,7 +39,7 @@ export interface PacketPoolOptions {
 }
 
 /** Bytes that are known of one packet. */
-const SHEET_SIZE = 5 * 4 + 2 * 2 + 2;
+const SHEET_SIZE = 5 * 4 + 2 * 2 + 3;
 
 interface ArrayKind<A> {
   readonly BYTES_PER_ELEMENT: number;
@@ -84,6 +84,8 @@ export class PacketPool {
   /** Of such a packet: 0, or that it is to be cut into segments with so much payload each, and VIRTIO_NET_HDR_GSO_*. */
   readonly segmentSize: Uint16Array;
   readonly segmentType: Uint8Array;
+  /** Per packet: which of the threads with a pool over this arena has it, as they agree upon; 0 at first. */
+  readonly holder: Uint8Array;
   /** Whether any packet may have a checksumStart: a port that takes such packets in sets it. */
   holdsOffloads = false;
   readonly slots: number;
@@ -130,6 +132,7 @@ export class PacketPool {
     this.#references = place(Uint16Array);
     this.checksumOffset = place(Uint8Array);
     this.segmentType = place(Uint8Array);
+    this.holder = place(Uint8Array);
     const isFull = options.isFull ?? shared === undefined;
     this.#free = new Int32Array(this.slots);
     this.#freeCount = isFull ? this.slots : 0;

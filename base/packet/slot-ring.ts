@@ -70,6 +70,17 @@ export class SlotRing {
     return packet;
   }
 
+  /** How many there are to take now. */
+  get waiting(): number {
+    this.#tail = Atomics.load(this.#words, TAIL);
+    return (this.#tail - this.#head) | 0;
+  }
+
+  /** Counts what has been taken, up to 2³¹ − 1 and on from −2³¹. */
+  get taken(): number {
+    return this.#head;
+  }
+
   /** Gives the room of what has been taken to the other end. */
   release(): void {
     Atomics.store(this.#words, HEAD, this.#head);
@@ -78,5 +89,12 @@ export class SlotRing {
   /** Whether there is nothing to take now. */
   get isEmpty(): boolean {
     return this.#head === this.#tail && Atomics.load(this.#words, TAIL) === this.#head;
+  }
+
+  // --- A thread that has neither end
+
+  /** Counts what has been shown, as `taken` does. */
+  get shown(): number {
+    return Atomics.load(this.#words, TAIL);
   }
 }

@@ -27,7 +27,7 @@ const pool = new PacketPool({
   ...(shared === undefined ? {} : { shared: shared.memory, isFull: true }),
 });
 const { lanes = [], share = 0, largeShare = 0 } = shared ?? {};
-const banks = lanes.map((lane) => new SlotBank({ pool, lane, share, largeShare }));
+const banks = lanes.map((lane, place) => new SlotBank({ pool, lane, place, share, largeShare }));
 if (data.core !== undefined) pinThread(data.core);
 const epoll = new Epoll(256);
 const kept =

@@ -1,5 +1,6 @@
 // The fast path of a port worker: frames whose verdict the thread that judges has published (flow/published-verdicts.ts)
-// go straight to another port of the same worker, or are dropped. All others are for that thread: the slow path.
+// go straight to another port, of the same worker or of another one that serves ports, or are dropped. All others are for
+// that thread: the slow path.
 //
 //   frames of a burst ─► rows ─► verdicts ─► runs of one verdict: counted, changed, sent
 //                                   └──► left in the batch, in order
@@ -10,14 +11,7 @@
 // come behind it, and so do the next bursts.
 // Invariant: frames are counted before a peer sees them, and WORKER_JUDGES is odd from the first look to the last send.
 // Thread: port worker. Hot: yes.
-import {
-  BATCH_SIZE,
-  Batch,
-  offloadNeeded,
-  type PacketPool,
-  type Port,
-  wireLength,
-} from "../../base/packet/index.js";
+import { BATCH_SIZE, Batch, offloadNeeded, type PacketPool, wireLength } from "../../base/packet/index.js";
 import {
   burstKeysOf,
   FATE_DROP,
@@ -34,7 +28,6 @@ import { EXPRESS_MISSES_MAX } from "./limits.js";
 
 /** A port as the fast path has it. */
 export interface FastPort {
-  readonly port: Port;
   readonly reader: VerdictReader;
   /** Of its lane. */
   readonly state: Int32Array;
@@ -47,21 +40,28 @@ export interface FastPort {
   left: number;
 }
 
-export interface FastPathModules<P extends FastPort> {
+/** A port as what frames leave by, whoever serves it. */
+export interface Exit {
+  readonly linkUp: boolean;
+  /** OFFLOAD_* */
+  readonly offloads: number;
+  /** Takes every packet of the batch, behind all that is to leave by the port already. */
+  send(batch: Batch): void;
+}
+
+export interface FastPathModules {
   readonly pool: PacketPool;
   /** Of the worker's lane. */
   readonly state: Int32Array;
-  /** The worker's port with this lane. */
-  readonly find: (lane: number) => P | undefined;
-  /** Takes every packet of the batch, behind all that is to leave by the port already. */
-  readonly send: (target: P, batch: Batch) => void;
+  /** The port with this lane, if it is known. */
+  readonly find: (lane: number) => Exit | undefined;
 }
 
-export class FastPath<P extends FastPort> {
+export class FastPath {
   /** Frames that were finished, and masks that were looked through for them. */
   frames = 0;
   looks = 0;
-  readonly #modules: FastPathModules<P>;
+  readonly #modules: FastPathModules;
   readonly #keys;
   readonly #rewriter;
   readonly #rewrite = {
@@ -76,19 +76,19 @@ export class FastPath<P extends FastPort> {
   /** As WORKER_JUDGES. */
   #bursts = 0;
 
-  constructor(modules: FastPathModules<P>) {
+  constructor(modules: FastPathModules) {
     this.#modules = modules;
     this.#keys = burstKeysOf(modules.pool);
     this.#rewriter = shortRewriterOf(modules.pool);
   }
 
   /** Whether no packet of the port is on the slow path. */
-  isAlone({ handed, state }: P): boolean {
+  isAlone({ handed, state }: FastPort): boolean {
     return handed === Atomics.load(state, LANE_JUDGED);
   }
 
   /** Finishes what it can of a burst that came in by the port; the rest stays in the batch, in order. */
-  forward(one: P, batch: Batch, nowMs: number): void {
+  forward(one: FastPort, batch: Batch, nowMs: number): void {
     const { reader } = one;
     if (one.left > 0) {
       one.left--;
@@ -110,14 +110,14 @@ export class FastPath<P extends FastPort> {
   }
 
   /** Where little comes through, both ways are gone for most frames. */
-  #rest(one: P): void {
+  #rest(one: FastPort): void {
     one.rests = Math.min(EXPRESS_MISSES_MAX, one.rests * 2 + 1);
     one.left = one.rests;
     one.reader.shut();
   }
 
   /** False when a frame of which the verdict is known has to take the slow path, and so all behind it. */
-  #finish(one: P, batch: Batch, nowMs: number): boolean {
+  #finish(one: FastPort, batch: Batch, nowMs: number): boolean {
     const { reader } = one;
     const { packets } = batch;
     const count = batch.length;
@@ -171,9 +171,16 @@ export class FastPath<P extends FastPort> {
   }
 
   /** Does to packets[from] up to packets[to] what the entry says; returns the first that has to take the slow path. */
-  #carryOut(one: P, entry: number, packets: Int32Array, from: number, to: number, nowMs: number): number {
+  #carryOut(
+    one: FastPort,
+    entry: number,
+    packets: Int32Array,
+    from: number,
+    to: number,
+    nowMs: number,
+  ): number {
     const { reader } = one;
-    const { pool, find, send } = this.#modules;
+    const { pool, find } = this.#modules;
     const fate = reader.fate(entry);
     let sizeBytes = 0;
     if (fate === FATE_DROP) {
@@ -185,9 +192,9 @@ export class FastPath<P extends FastPort> {
       return to;
     }
     const target = find(reader.lane(entry));
-    if (target === undefined || !target.port.linkUp) return from;
+    if (target === undefined || !target.linkUp) return from;
     const sizeMax = reader.sizeMax(entry);
-    const offloads = target.port.offloads ?? 0;
+    const { offloads } = target;
     const run = this.#run;
     const rewrite = this.#rewrite;
     const isRewritten = fate === FATE_REWRITE;
@@ -206,7 +213,7 @@ export class FastPath<P extends FastPort> {
     }
     if (i === from) return from;
     reader.count(entry, i - from, sizeBytes, nowMs);
-    send(target, run);
+    target.send(run);
     return i;
   }
 }

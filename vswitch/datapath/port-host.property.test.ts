@@ -1,12 +1,13 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { closeFile, drainEventfd } from "../../base/linux/index.js";
-import { Batch, type MemoryPort, PacketPool, sharedPoolSize, TX_DROPPED } from "../../base/packet/index.js";
+import { Batch, MemoryPort, PacketPool, sharedPoolSize, TX_DROPPED } from "../../base/packet/index.js";
 import { createPortLane, createWorkerLane, LANE_PACKETS, RemotePort, SlotBank } from "../port/index.js";
-import { plainFrame } from "../testing/frames.js";
-import { flowMod } from "../testing/rig.js";
+import { plainFrame, udpFrame } from "../testing/frames.js";
+import { field, flowMod } from "../testing/rig.js";
 import { SHARE, Workers } from "../testing/worker-rig.js";
 import { PortHost } from "./port-host.js";
+import { replaceWorker } from "./served-elsewhere.js";
 
 const PORTS = 4;
 const OFPP_NORMAL = 0xfffffffa;
@@ -144,6 +145,77 @@ describe("RemotePort", () => {
     } finally {
       workers.close();
     }
+  });
+});
+
+describe("a port worker that ends", () => {
+  const ends = { source: "10.0.0.1", destination: "10.0.0.2" };
+
+  it("takes no packets with it, wherever what it and others have for each other lies", () => {
+    const turn = fc.record({ who: fc.constantFrom(0, 1, 2, "judge", "peers"), count: fc.nat(20) });
+    let crossed = 0;
+    fc.assert(
+      fc.property(fc.array(turn, { maxLength: 30 }), fc.nat(2), (turns, lost) => {
+        const workers = new Workers(3, 6);
+        try {
+          const { hosts, banks, datapath, ports } = workers;
+          const bridge = datapath.bridge("br0");
+          // Each sends by the next one's.
+          for (let from = 1; from <= 6; from++) {
+            const to = { type: "output", port: (from % 6) + 1, maxLength: 0 } as const;
+            const instructions = [{ type: "apply_actions", actions: [to] }] as const;
+            bridge.change(flowMod({ match: [field("in_port", from)], instructions }), workers.nowMs);
+          }
+          workers.nowMs += 20;
+          const send = (by = ports): void => {
+            for (const port of by) port.inject(udpFrame(ends));
+          };
+          for (let n = 0; n < 3; n++) {
+            send();
+            workers.breathe(true);
+          }
+          for (const { who, count } of turns) {
+            if (typeof who === "number") hosts[who]!.breathe(workers.nowMs);
+            else if (who === "judge") datapath.breathe(workers.nowMs);
+            else for (let n = 0; n < count; n++) send();
+          }
+          crossed += hosts.reduce((sum, { fast }) => sum + fast.frames, 0);
+          // It is not there any more, as it was.
+          for (const [place, host] of hosts.entries()) if (place !== lost) host.part(lost);
+          const lane = createWorkerLane(1024);
+          workers.workerLanes.push(lane);
+          const slots = bridge.slots.filter((_, n) => n % 3 === lost);
+          const lanes = slots.map(({ port: { name } }) => ({ bridge: "br0", name, lane: createPortLane(3) }));
+          workers.lanes.push(...lanes.map((one) => one.lane));
+          const modules = { datapath, banks, watch: () => undefined, unwatch: () => undefined };
+          replaceWorker(
+            modules,
+            { worker: lost, lane, ports: lanes },
+            (_, name) => slots.find((slot) => slot.port.name === name)!,
+          );
+          const pool = workers.renew(lost);
+          const next = new PortHost({
+            ...{ pool, lane, place: lost, homeward: workers.homeward, share: SHARE, largeShare: 0 },
+          });
+          next.balance();
+          hosts[lost] = next;
+          for (const one of lanes) next.add(new MemoryPort({ name: one.name, pool }), one.lane);
+          for (const [place, host] of hosts.entries())
+            for (const one of lanes) if (place !== lost) host.meet(lost, lane, one.lane);
+          send(ports.filter((_, n) => n % 3 !== lost));
+          workers.breathe(true);
+          const { holder } = workers.pool;
+          expect(workers.packets).toBe(SHARE * 4);
+          // A few of them the workers owe each other.
+          const lent = banks.reduce((sum, bank) => sum + bank.lent, 0);
+          expect(holder.filter((one) => one > 0)).toHaveLength(lent);
+        } finally {
+          workers.close();
+        }
+      }),
+      { numRuns: 100 },
+    );
+    expect(crossed).toBeGreaterThan(100);
   });
 });
 

@@ -1,8 +1,9 @@
 // Serves ports for the thread that forwards (remote-port.ts): takes frames in, finishes those that it can (fast-path.ts)
-// and puts the others into the port's ring, and sends what it finds in the other one. When a ring is full, frames stay
-// with their peer.
+// and puts the others into the port's ring, and sends what that one and other port workers have for it (outlet.ts). When
+// a ring is full, frames stay with their peer.
 // Invariant: after breathe() every packet that came in has left or is in a ring; frames of a flow keep their order.
 // Thread: port worker (or a test). Hot: yes (breathe).
+import { assert } from "../../base/assert/index.js";
 import { drainEventfd, ringEventfd } from "../../base/linux/index.js";
 import {
   Batch,
@@ -16,11 +17,15 @@ import { VerdictReader } from "../flow/index.js";
 import {
   ASLEEP,
   AWAKE,
+  FarPort,
+  type Homeward,
+  LANE_LEAVES,
   LANE_LINK_UP,
   LANE_OFFLOADS,
-  LANE_PACKETS,
   LANE_SLEEP,
   LANE_STATS_AT,
+  Neighbour,
+  Outlet,
   type PortLane,
   RUNG,
   tellLaneError,
@@ -28,7 +33,7 @@ import {
   WORKER_SLEEP,
   type WorkerLane,
 } from "../port/index.js";
-import { FastPath, type FastPort } from "./fast-path.js";
+import { type Exit, FastPath, type FastPort } from "./fast-path.js";
 import { giveUp, type PortThatMoves } from "./give-up.js";
 import { BURST_SIZE, STOP_MAX_MS, TICK_INTERVAL_MS } from "./limits.js";
 import { UsageWindow } from "./port-usage.js";
@@ -37,7 +42,7 @@ interface Served extends FastPort {
   readonly port: ServedPort;
   readonly lane: PortLane;
   readonly inward: SlotRing;
-  readonly outward: SlotRing;
+  readonly outlet: Outlet;
   readonly stats: Float64Array;
   /** As it was last told. */
   error: string | undefined;
@@ -53,6 +58,9 @@ interface ServedPort extends PortThatMoves {
 export interface PortHostOptions {
   readonly pool: PacketPool;
   readonly lane: WorkerLane;
+  /** Of this worker among the port workers, and what they give back to each other; absent: it is the only one. */
+  readonly place?: number;
+  readonly homeward?: Homeward;
   /** As SlotBankOptions: what is more than half as much again is returned. */
   readonly share: number;
   readonly largeShare: number;
@@ -64,8 +72,11 @@ export class PortHost {
   received = 0;
   sent = 0;
   batches = 0;
-  readonly fast: FastPath<Served>;
-  readonly #byLane = new Map<number, Served>();
+  readonly fast: FastPath;
+  /** Ports by their lanes, those of other workers too. */
+  readonly #exits = new Map<number, Exit | FarPort>();
+  readonly #place: number;
+  readonly #neighbours: readonly Neighbour[];
   readonly #pool: PacketPool;
   readonly #freeMax: number;
   readonly #freeLargeMax: number;
@@ -79,7 +90,7 @@ export class PortHost {
   #nowMs = 0;
   #tickMs = Number.NEGATIVE_INFINITY;
 
-  constructor({ pool, lane, share, largeShare }: PortHostOptions) {
+  constructor({ pool, lane, place = 0, homeward = [], share, largeShare }: PortHostOptions) {
     this.#pool = pool;
     // What other ports left undone comes from the thread that forwards.
     pool.holdsOffloads = true;
@@ -89,12 +100,12 @@ export class PortHost {
     this.#returns = new SlotRing(lane.returns);
     this.#state = new Int32Array(lane.state);
     this.#doorbell = lane.doorbell;
-    this.fast = new FastPath({
-      pool,
-      state: this.#state,
-      find: (id) => this.#byLane.get(id),
-      send: (target, batch) => this.#send(target, batch),
-    });
+    this.#place = place;
+    this.#neighbours = homeward
+      .map((_, at) => at)
+      .filter((at) => at !== place)
+      .map((at) => new Neighbour({ pool, own: place, place: at, homeward, state: this.#state }));
+    this.fast = new FastPath({ pool, state: this.#state, find: (id) => this.#exits.get(id) });
   }
 
   /** To be slept on. */
@@ -104,12 +115,12 @@ export class PortHost {
 
   /** Serves the port from now on. */
   add(port: Port, lane: PortLane): void {
-    const { inward, outward, state, verdicts } = lane;
+    const { inward, state, verdicts } = lane;
     const one: Served = {
       port,
       lane,
       inward: new SlotRing(inward),
-      outward: new SlotRing(outward),
+      outlet: new Outlet(lane, this.#neighbours),
       state: new Int32Array(state),
       stats: new Float64Array(state, LANE_STATS_AT, PORT_STATS_LENGTH),
       error: undefined,
@@ -118,8 +129,54 @@ export class PortHost {
       ...{ handed: 0, waits: false, rests: 0, left: 0 },
     };
     this.served.push(one);
-    this.#byLane.set(lane.id, one);
+    this.#exits.set(lane.id, this.#exitOf(one));
     this.#tell(one);
+  }
+
+  #exitOf(one: Served): Exit {
+    const { port } = one;
+    return {
+      get linkUp() {
+        return port.linkUp;
+      },
+      get offloads() {
+        return port.offloads ?? 0;
+      },
+      send: (batch) => this.#send(one, batch),
+    };
+  }
+
+  /** The port worker at `place`, with `workerLane`, serves the port of `lane` from now on. */
+  meet(place: number, workerLane: WorkerLane, lane: PortLane): void {
+    const neighbour = this.#neighbourAt(place);
+    neighbour.meet(workerLane);
+    if (this.#exits.has(lane.id)) return;
+    this.#exits.set(lane.id, new FarPort({ pool: this.#pool, lane, own: this.#place, neighbour }));
+  }
+
+  /** No other worker serves a port by this lane any more. */
+  dismiss(laneId: number): void {
+    if (this.#exits.get(laneId) instanceof FarPort) this.#exits.delete(laneId);
+  }
+
+  /** The port worker at `place` has ended. What it had put into rings for this one leaves; the converse is dropped. */
+  part(place: number): void {
+    const neighbour = this.#neighbourAt(place);
+    for (let i = 0; i < this.served.length; i++) this.#sendAll(this.served[i]!);
+    const exits = [...this.#exits];
+    for (let i = 0; i < exits.length; i++) {
+      const [id, exit] = exits[i]!;
+      if (!(exit instanceof FarPort) || exit.neighbour !== neighbour) continue;
+      exit.takeBack();
+      this.#exits.delete(id);
+    }
+    neighbour.part();
+  }
+
+  #neighbourAt(place: number): Neighbour {
+    const neighbour = this.#neighbours.find((one) => one.place === place);
+    assert(neighbour !== undefined, "a neighbour has a place among the port workers");
+    return neighbour;
   }
 
   /** Closes the port; what was on its way is dropped. */
@@ -128,26 +185,25 @@ export class PortHost {
     if (one === undefined) return;
     one.port.discard?.();
     one.port.close();
-    // Its end of either ring is nobody else's any more.
-    this.#freeAll(one.lane.inward);
-    this.#freeAll(one.lane.outward);
-  }
-
-  #freeAll(memory: SharedArrayBuffer): void {
-    const ring = new SlotRing(memory);
-    for (let packet = ring.take(); packet >= 0; packet = ring.take()) this.#pool.free(packet);
-    ring.release();
+    // The ends of its rings are nobody else's any more.
+    const inward = new SlotRing(one.lane.inward);
+    for (let packet = inward.take(); packet >= 0; packet = inward.take()) this.#pool.free(packet);
+    inward.release();
+    one.outlet.freeAll(this.#pool);
   }
 
   /**
    * Stops serving the port; undefined when it had to be closed, or there is none. What has come in is in the ring, what
-   * has not left yet in the other one.
+   * has not left yet in the other one; what other port workers had for it has left.
    */
   giveUp(name: string): HandedPort | undefined {
     const one = this.served.find(({ port }) => port.name === name);
     if (one === undefined) return undefined;
     const untilMs = performance.now() + STOP_MAX_MS; // cold
     while (one.port.stop?.() === false && performance.now() < untilMs) this.#serve(one); // cold
+    Atomics.store(one.state, LANE_LEAVES, 1);
+    for (let i = 0; i < this.#neighbours.length; i++) this.#neighbours[i]!.awaitPass();
+    this.#sendAll(one);
     one.stats.set(one.port.stats);
     this.#take(name);
     return giveUp(one.port);
@@ -156,7 +212,7 @@ export class PortHost {
   #take(name: string): Served | undefined {
     const at = this.served.findIndex(({ port }) => port.name === name);
     if (at < 0) return undefined;
-    this.#byLane.delete(this.served[at]!.lane.id);
+    this.#exits.delete(this.served[at]!.lane.id);
     return this.served.splice(at, 1)[0];
   }
 
@@ -190,6 +246,7 @@ export class PortHost {
     if (received === 0) return 0;
     this.received += received;
     this.fast.forward(one, batch, this.#nowMs);
+    for (let i = 0; i < this.#neighbours.length; i++) this.#neighbours[i]!.wake();
     const count = batch.length;
     if (count === 0) return received;
     for (let i = 0; i < count; i++) inward.put(batch.packets[i]!);
@@ -200,26 +257,31 @@ export class PortHost {
     return received;
   }
 
-  /** A burst of what has been put into the ring for the port leaves by it; returns how much. */
-  #sendSome({ port, outward }: Served): number {
-    const out = this.#out;
-    for (let packet = outward.take(); packet >= 0; packet = outward.take()) {
-      out.push(packet);
-      if (out.room === 0) break;
-    }
-    const count = out.length;
-    if (count === 0) return 0;
-    outward.release();
-    this.sent += count;
-    this.batches++;
-    port.tx(out);
-    return count;
+  /** A burst of what the thread that judges has put into the ring for the port leaves by it, and all that others have. */
+  #sendSome(one: Served): number {
+    return one.outlet.look(BURST_SIZE) ? this.#sendDue(one) : 0;
   }
 
-  /** Sends the batch behind all that is in the port's ring by now. */
+  #sendAll(one: Served): void {
+    if (one.outlet.look()) this.#sendDue(one);
+  }
+
+  /** Returns how much. */
+  #sendDue({ port, outlet }: Served): number {
+    const out = this.#out;
+    let sent = 0;
+    while (outlet.take(out)) {
+      sent += out.length;
+      this.batches++;
+      port.tx(out);
+    }
+    this.sent += sent;
+    return sent;
+  }
+
+  /** Sends the batch behind all that is to leave by the port now. */
   #send(target: Served, batch: Batch): void {
-    for (let left = LANE_PACKETS; left > 0; left -= BURST_SIZE)
-      if (this.#sendSome(target) < BURST_SIZE) break;
+    this.#sendAll(target);
     this.sent += batch.length;
     this.batches++;
     target.port.tx(batch);
@@ -229,6 +291,7 @@ export class PortHost {
   /** Takes in the packets that it is lent, and returns what it has too many of. Before a port is made: it may want some. */
   balance(): void {
     const pool = this.#pool;
+    for (let i = 0; i < this.#neighbours.length; i++) this.#neighbours[i]!.settle();
     if (!this.#empties.isEmpty) {
       for (let packet = this.#empties.take(); packet >= 0; packet = this.#empties.take()) pool.adopt(packet);
       this.#empties.release();
@@ -269,9 +332,9 @@ export class PortHost {
     Atomics.store(this.#state, WORKER_SLEEP, ASLEEP);
     let ready = this.#empties.isEmpty;
     for (let i = 0; i < this.served.length; i++) {
-      const { port, outward, waits } = this.served[i]!;
+      const { port, outlet, waits } = this.served[i]!;
       // One that waits may have more, of which it will not tell.
-      if (!port.beginSleep() || !outward.isEmpty || waits) ready = false;
+      if (!port.beginSleep() || !outlet.isEmpty || waits) ready = false;
     }
     return ready;
   }

@@ -8,7 +8,15 @@ import type { PlinthError } from "../../base/errors/index.js";
 import { closeFile, createMemfd, createThreadLedger, releaseRemains } from "../../base/linux/index.js";
 import { arenaSizeOf, POOL_LARGE_SLOTS, sharedPoolSize } from "../../base/packet/index.js";
 import { WorkerHandle } from "../../base/worker/index.js";
-import { createWorkerLane, WORKER_BREATHS, WORKER_GONE, type WorkerLane } from "../port/index.js";
+import {
+  createHomeward,
+  createWorkerLane,
+  type Homeward,
+  type PortLane,
+  WORKER_BREATHS,
+  WORKER_GONE,
+  type WorkerLane,
+} from "../port/index.js";
 import { ANSWER_DEADLINE_MS, STILL_LOOKS_MAX, WORKER_LOOK_MS } from "./limits.js";
 import type { PortWorkerMethods, PortWorkerSetup, SharedPackets } from "./requests.js";
 
@@ -42,6 +50,7 @@ export class PortThreads {
   readonly #options: PortThreadsOptions;
   readonly #threads: readonly PortThread[];
   readonly #laneCapacity: number;
+  readonly #homeward: Homeward;
   readonly #watch: NodeJS.Timeout;
   #sleeps = true;
   #isEnding = false;
@@ -59,6 +68,7 @@ export class PortThreads {
     };
     // Each of them may have to hold every packet.
     this.#laneCapacity = 2 ** Math.ceil(Math.log2(slots + largeSlots));
+    this.#homeward = createHomeward(cores.length, this.#laneCapacity);
     this.#threads = cores.map((core, worker) => this.#start(worker, core));
     this.#watch = setInterval(() => this.#look(), lookMs);
     this.#watch.unref();
@@ -81,10 +91,31 @@ export class PortThreads {
     await Promise.all(this.#threads.map((_, worker) => this.ask(worker, "letSleep", { sleeps })));
   }
 
+  /** The others may send by the port of this lane, which the thread serves. */
+  async introduce(worker: number, lane: PortLane): Promise<void> {
+    await this.#tellOthers(worker, "meet", { worker, lane, workerLane: this.#threads[worker]!.lane });
+  }
+
+  /** The others forget the lane, which the thread serves no more. */
+  async dismiss(worker: number, { id: laneId }: PortLane): Promise<void> {
+    await this.#tellOthers(worker, "dismiss", { laneId });
+  }
+
+  async #tellOthers<M extends "meet" | "dismiss" | "part">(
+    worker: number,
+    method: M,
+    body: Parameters<PortWorkerMethods[M]>[0],
+  ): Promise<void> {
+    const others = this.#threads.map((_, other) => other).filter((other) => other !== worker);
+    // One that has died is told of what there is when it has been started again.
+    await Promise.allSettled(others.map((other) => this.ask(other, method, body)));
+  }
+
   /** The thread has died: starts another one when `prepare` has seen to it that nobody uses the lane of that one. */
   async restart(worker: number, prepare: (lane: WorkerLane) => Promise<void>): Promise<void> {
     const thread = this.#threads[worker]!;
     releaseRemains(thread.ledger);
+    await this.#tellOthers(worker, "part", { worker });
     const lane = createWorkerLane(this.#laneCapacity);
     await prepare(lane);
     closeFile(thread.lane.doorbell);
@@ -108,7 +139,9 @@ export class PortThreads {
   #start(worker: number, core: number, lane = createWorkerLane(this.#laneCapacity)): PortThread {
     const { hostDevices, onDied, entry = new URL("./port-worker.js", import.meta.url) } = this.#options;
     const ledger = createThreadLedger();
-    const data = { core, hostDevices, packets: this.packets, lane, ledger } satisfies PortWorkerSetup;
+    const { packets } = this;
+    const places = { place: worker, homeward: this.#homeward };
+    const data = { core, hostDevices, packets, lane, ...places, ledger } satisfies PortWorkerSetup;
     const handle = new WorkerHandle(entry, {
       name: `ports-${core}`,
       data,

@@ -22,7 +22,7 @@ import { hostStatus, turnServed } from "./thread-status.js";
 
 const { mailbox: mailboxSetup, data } = workerData as { mailbox: MailboxSetup; data: PortWorkerSetup };
 
-const { packets, lane, hostDevices, ledger } = data;
+const { packets, lane, place, homeward, hostDevices, ledger } = data;
 keepThreadLedger(ledger);
 const { slots, largeSlots, share, largeShare } = packets;
 pinThread(data.core);
@@ -31,7 +31,7 @@ const arenaOffset = window.reserveShared(packets.arenaFd, arenaSizeOf(slots, lar
 const pool = new PacketPool({
   ...{ slots, largeSlots, arena: window.bytes, arenaOffset, shared: packets.memory },
 });
-const host = new PortHost({ pool, lane, share, largeShare });
+const host = new PortHost({ pool, lane, place, homeward, share, largeShare });
 const factory = new PortFactory({ pool, window, hostDevices });
 const clock = createMonotonicClock();
 const meter = new ThreadMeter(clock);
@@ -60,6 +60,9 @@ const methods: PortWorkerMethods = {
     handed?.fds.forEach(strikeDescriptor); // cold
     return handed;
   },
+  meet: ({ worker, workerLane, lane: portLane }) => host.meet(worker, workerLane, portLane),
+  dismiss: ({ laneId }) => host.dismiss(laneId),
+  part: ({ worker }) => host.part(worker),
   letSleep: (body) => {
     sleeps = body.sleeps;
   },

@@ -1,5 +1,6 @@
-// What a frame between two guests of one port worker costs that worker, and the one that judges: with published verdicts,
-// and without. Both work in this thread, without a second core and its cache lines, and each is timed for itself.
+// What a frame between two guests costs the port workers that serve them, one or one for each, and the worker that judges:
+// with published verdicts, and without. All work in this thread, without a second core and its cache lines, and each is
+// timed for itself.
 // Run: node dist/vswitch/datapath/port-workers.bench.js [seconds]. Prints nanoseconds per frame: the best of many short
 // slices, because other work on the machine only adds, and their median beside it.
 import { mkdtempSync, rmSync } from "node:fs";
@@ -7,7 +8,14 @@ import { join } from "node:path";
 import { arenaSizeOf, PacketPool, sharedPoolSize, TX_PACKETS } from "../../base/packet/index.js";
 import { GuestWindow } from "../../base/virtio/index.js";
 import { acceptGuest, type FakeGuest, MERGEABLE } from "../port/fake-guest.js";
-import { createPortLane, createWorkerLane, RemotePort, SlotBank, VhostUserPort } from "../port/index.js";
+import {
+  createHomeward,
+  createPortLane,
+  createWorkerLane,
+  RemotePort,
+  SlotBank,
+  VhostUserPort,
+} from "../port/index.js";
 import { udpFrame } from "../testing/frames.js";
 import { apply, field, flowMod, output } from "../testing/rig.js";
 import { RingDriver } from "../testing/ring-driver.js";
@@ -23,19 +31,24 @@ async function measure(
   name: string,
   sizeBytes: number,
   conversations: number,
+  workers: number,
   publishes: boolean,
 ): Promise<void> {
   const dir = mkdtempSync("/tmp/plb-");
   const window = new GuestWindow(256 << 20);
-  const slots = 2 * SHARE;
+  const slots = (workers + 1) * SHARE;
   const arena = { arena: window.bytes, arenaOffset: window.reserveAnonymous(arenaSizeOf(slots, 0)) };
   const shared = new SharedArrayBuffer(sharedPoolSize(slots, 0));
   const pool = new PacketPool({ slots, shared, isFull: true, ...arena });
-  const hostPool = new PacketPool({ slots, shared, ...arena });
-  const lent = { lane: createWorkerLane(slots), share: SHARE, largeShare: 0 };
-  const bank = new SlotBank({ pool, ...lent });
-  const host = new PortHost({ pool: hostPool, ...lent });
-  host.balance();
+  const homeward = createHomeward(workers, 8192);
+  const hosts = Array.from({ length: workers }, (_, place) => {
+    const own = new PacketPool({ slots, shared, ...arena });
+    const lent = { lane: createWorkerLane(8192), place, share: SHARE, largeShare: 0 };
+    const bank = new SlotBank({ pool, ...lent });
+    const host = new PortHost({ pool: own, homeward, ...lent });
+    host.balance();
+    return { own, bank, host, workerLane: lent.lane };
+  });
   const datapath = new Datapath({ pool, onEvents: () => undefined });
   const bridge = datapath.addBridge("br0");
   const guests: FakeGuest[] = [];
@@ -43,13 +56,16 @@ async function measure(
   const ports: VhostUserPort[] = [];
   for (const ofport of [1, 2]) {
     const path = join(dir, `${ofport}`);
-    const port = new VhostUserPort({ name: `p${ofport}`, pool: hostPool, window, path, role: "dial" });
-    const lane = createPortLane();
+    const at = (ofport - 1) % workers;
+    const { own, bank, workerLane, host } = hosts[at]!;
+    const port = new VhostUserPort({ name: `p${ofport}`, pool: own, window, path, role: "dial" });
+    const lane = createPortLane(workers);
     host.add(port, lane);
+    for (const [place, other] of hosts.entries()) if (place !== at) other.host.meet(at, workerLane, lane);
     const remote = new RemotePort({ name: port.name, lane, bank });
     bridge.addPort({ port: remote, ofport, mac: Uint8Array.of(2, 0, 0, 0, 0, ofport), mtu: 1500, nowMs: 0 });
     const tick = (): void => {
-      host.tick(performance.now());
+      for (const one of hosts) one.host.tick(performance.now());
       datapath.tick(performance.now());
     };
     const guest = await acceptGuest(path, tick, { features: MERGEABLE, pairs: 1 });
@@ -68,7 +84,8 @@ async function measure(
   );
   drivers[0]!.conversations = conversations;
   const nowMs = Math.floor(performance.now()) + 1000;
-  const spentMs = [0, 0];
+  const turns = [...hosts.map(({ host }) => host), datapath];
+  const spentMs = turns.map(() => 0);
   const slice = (): number[] => {
     const before = ports[1]!.stats[TX_PACKETS]!;
     spentMs.fill(0);
@@ -76,12 +93,11 @@ async function measure(
       for (let i = 0; i < ROUNDS; i++) {
         if (!publishes) bridge.publishing.withdraw();
         for (const driver of drivers) driver.pump();
-        const beganMs = performance.now();
-        host.breathe(nowMs);
-        const halfMs = performance.now();
-        datapath.breathe(nowMs);
-        spentMs[0] = spentMs[0]! + halfMs - beganMs;
-        spentMs[1] = spentMs[1]! + performance.now() - halfMs;
+        for (const [who, one] of turns.entries()) {
+          const beganMs = performance.now();
+          one.breathe(nowMs);
+          spentMs[who] = spentMs[who]! + performance.now() - beganMs;
+        }
       }
     }
     const frames = ports[1]!.stats[TX_PACKETS]! - before;
@@ -89,13 +105,15 @@ async function measure(
   };
   for (let n = 0; n < 500; n++) slice();
   const slices = Array.from({ length: (SECONDS * 1000) / SLICE_MS }, slice);
-  const text = ["worker", "judge"].map((who, i) => {
+  const text = [...hosts.map((_, place) => `worker ${place + 1}`), "judge"].map((who, i) => {
     const sorted = slices.map((one) => one[i]!).sort((a, b) => a - b);
     return `${who} ${sorted[0]!.toFixed(1)} (median ${sorted[sorted.length >> 1]!.toFixed(1)})`;
   });
-  console.log(`${name}, ${publishes ? "published" : "handed over"}: ${text.join(", ")} ns/frame`);
+  console.log(
+    `${name}, ${workers} workers, ${publishes ? "published" : "handed over"}: ${text.join(", ")} ns/frame`,
+  );
   datapath.close();
-  host.close();
+  for (const { host } of hosts) host.close();
   for (const guest of guests) guest.close();
   window.close();
   rmSync(dir, { recursive: true });
@@ -106,4 +124,5 @@ for (const [name, sizeBytes, conversations] of [
   ["64 bytes, 10,000 conversations", 64, 10_000],
   ["1500 bytes, 64 conversations", 1500, 0],
 ] as const)
-  for (const publishes of [false, true]) await measure(name, sizeBytes, conversations, publishes);
+  for (const workers of [1, 2])
+    for (const publishes of [false, true]) await measure(name, sizeBytes, conversations, workers, publishes);

@@ -121,6 +121,7 @@ export class PortWorkers {
     const { worker, lane } = served;
     try {
       await this.#threads.ask(worker, "open", { spec, lane });
+      await this.#threads.introduce(worker, lane);
     } catch (thrown) {
       this.#forget(spec.name);
       throw thrown;
@@ -151,7 +152,7 @@ export class PortWorkers {
     const pinned = this.#workerOn(core);
     if (core === this.#options.ownCore && pinned === undefined) return undefined;
     const worker = pinned ?? this.#leastUsed();
-    const served = { worker, lane: createPortLane(), bridge, spec, pinned, isOpen: true };
+    const served = { worker, lane: createPortLane(this.#cores.length), bridge, spec, pinned, isOpen: true };
     this.#served.set(spec.name, served);
     return served;
   }
@@ -169,6 +170,7 @@ export class PortWorkers {
     const served = this.#served.get(name);
     if (served === undefined) return;
     try {
+      await this.#threads.dismiss(served.worker, served.lane);
       if (served.isOpen) await this.#threads.ask(served.worker, "close", { name });
     } finally {
       this.#forget(name);
@@ -280,7 +282,7 @@ export class PortWorkers {
     const before = lost.map(({ lane }) => lane);
     await this.#threads.restart(worker, async (lane) => {
       for (const one of lost) {
-        one.lane = createPortLane();
+        one.lane = createPortLane(this.#cores.length);
         one.isOpen = false;
         failLane(one.lane, "the worker that served it has died, and is being started again");
       }
@@ -291,6 +293,8 @@ export class PortWorkers {
       await this.#options.forward("replaceWorker", { worker, lane, ports });
       for (const { wakeFd } of before) closeFile(wakeFd);
     });
+    for (const one of this.#served.values())
+      if (one.worker !== worker) await this.#threads.introduce(one.worker, one.lane);
     await this.#openClosed();
   }
 
@@ -303,6 +307,7 @@ export class PortWorkers {
     try {
       await this.#threads.ask(one.worker, "open", { spec: one.spec, lane: one.lane, handed });
       one.isOpen = true;
+      await this.#threads.introduce(one.worker, one.lane);
     } catch (thrown) {
       one.isOpen = false;
       failLane(one.lane, describeError(thrown));
@@ -315,13 +320,14 @@ export class PortWorkers {
 
   /** Frames keep their order, and none is lost that its peer has sent. */
   async #move(name: string, served: Served, worker: number): Promise<void> {
-    const { bridge, lane: before } = served;
+    const { bridge, lane: before, worker: from } = served;
     const handed = served.isOpen ? await this.#threads.ask(served.worker, "giveUp", { name }) : undefined;
     served.worker = worker;
-    served.lane = createPortLane();
+    served.lane = createPortLane(this.#cores.length);
     await this.#openAgain(served, handed);
     const remote: RemoteLane = { worker, lane: served.lane };
     await this.#options.forward("relayPort", { bridge, name, remote });
+    await this.#threads.dismiss(from, before);
     closeFile(before.wakeFd);
   }
 

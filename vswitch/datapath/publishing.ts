@@ -76,15 +76,14 @@ export class Publishing implements VerdictListener {
     this.#slot!.published!.publish(key, bits, verdict, fate);
   }
 
-  /** The port that frames leave by as they are, or changed a little, when the same worker serves it. */
+  /** The port that frames leave by as they are, or changed a little, when any port worker serves it. */
   #target({ onlyPort, rewrite }: Verdict): PortSlot | null {
-    const { ofport, port } = this.#slot!;
+    const { ofport } = this.#slot!;
     const number = rewrite === null ? onlyPort : rewrite.port;
     if (number < 0 || number === ofport) return null;
     const target = this.#modules.find(number);
     if (target === null || !target.forwards || !target.takesRuns || target.tapOut !== null) return null;
-    const isNear = target.port instanceof RemotePort && target.port.bank === (port as RemotePort).bank;
-    return isNear ? target : null;
+    return target.port instanceof RemotePort ? target : null;
   }
 
   /** Takes all back that is published, and waits until no worker acts by it: then something may change. */

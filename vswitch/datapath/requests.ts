@@ -24,7 +24,7 @@ import type {
 } from "../conntrack/index.js";
 import type { CachedPath, DropReport, TableSettings, TraceRequest, TraceRun } from "../flow/index.js";
 import type { KnownStation, MacTableEntry, MacTableStats, MirrorStats } from "../learn/index.js";
-import type { PortLane, WorkerLane } from "../port/index.js";
+import type { Homeward, PortLane, WorkerLane } from "../port/index.js";
 import type { IndexedRefusal } from "./atomic-change.js";
 import type { BridgeChange } from "./bridge.js";
 import type { CaptureCount, CaptureSpec } from "./capture-tap.js";
@@ -73,6 +73,9 @@ export interface PortWorkerSetup {
   readonly hostDevices: boolean;
   readonly packets: SharedPackets;
   readonly lane: WorkerLane;
+  /** Among the port workers, and what they give back to each other. */
+  readonly place: number;
+  readonly homeward: Homeward;
   /** Where it notes what is to be closed when it dies; see thread-ledger.ts. */
   readonly ledger: SharedArrayBuffer;
 }
@@ -93,6 +96,10 @@ export interface PortWorkerMethods {
   close(body: { readonly name: string }): void;
   /** See PortHost.giveUp(). */
   giveUp(body: { readonly name: string }): HandedPort | undefined;
+  /** Another port worker serves a port, or no longer by this lane; or it has ended. See PortHost. */
+  meet(body: RemoteLane & { readonly workerLane: WorkerLane }): void;
+  dismiss(body: { readonly laneId: number }): void;
+  part(body: { readonly worker: number }): void;
   status(body: Record<string, never>): ThreadStatus;
   letSleep(body: Sleeping): void;
 }

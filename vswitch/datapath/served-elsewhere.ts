@@ -21,7 +21,11 @@ export interface ServedModules {
 /** A port may sit out some turns. */
 const DRAIN_BREATHS_MAX = 1024;
 
-export function remotePort({ banks }: ServedModules, name: string, { worker, lane }: RemoteLane): RemotePort {
+export function remotePort(
+  { banks }: Pick<ServedModules, "banks">,
+  name: string,
+  { worker, lane }: RemoteLane,
+): RemotePort {
   return new RemotePort({ name, lane, bank: banks[worker]! });
 }
 
@@ -80,7 +84,7 @@ export function lendPort(
 
 /** What was with the thread that has ended is lost, but for the packets themselves. */
 export function replaceWorker(
-  modules: ServedModules,
+  modules: Omit<ServedModules, "factory">,
   { worker, lane, ports }: WorkerReplacement,
   slotOf: (bridge: string, name: string) => PortSlot,
 ): void {
@@ -91,7 +95,7 @@ export function replaceWorker(
 }
 
 /** Nobody acts any more by what was known of the ports as they were. */
-function withdraw({ datapath }: ServedModules): void {
+function withdraw({ datapath }: Pick<ServedModules, "datapath">): void {
   for (const { publishing } of datapath.bridges) publishing.withdraw();
 }
 
@@ -100,7 +104,11 @@ function drain({ datapath }: ServedModules, port: RemotePort, nowMs: () => numbe
 }
 
 /** The slot's counters go on counting. */
-function putInPlace({ watch, unwatch }: ServedModules, slot: PortSlot, port: Port): void {
+function putInPlace(
+  { watch, unwatch }: Pick<ServedModules, "watch" | "unwatch">,
+  slot: PortSlot,
+  port: Port,
+): void {
   const before = slot.port;
   for (const [i, count] of before.stats.entries()) port.stats[i] = port.stats[i]! + count;
   if (before.wakeFd >= 0) unwatch(before.wakeFd);

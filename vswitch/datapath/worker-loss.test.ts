@@ -83,6 +83,10 @@ async function linksUp(): Promise<void> {
   );
 }
 
+function numberOf({ buffer, byteOffset }: Uint8Array): number {
+  return new DataView(buffer, byteOffset).getUint32(60);
+}
+
 function openDescriptors(): number {
   return readdirSync("/proc/self/fd").length;
 }
@@ -150,6 +154,71 @@ describe.each([
       () => `${openDescriptors()} of ${before}`,
       DEADLINE_MS,
     );
+    expect(deaths).toEqual([]);
+  }, 120_000);
+});
+
+describe("a port worker that dies while it and another one send to each other's ports", () => {
+  it("leaves the other one with all that it had, and they send to each other again", async () => {
+    await linksUp();
+    losses.length = 0;
+    for (const [from, to] of [
+      [1, 2],
+      [2, 1],
+    ] as const)
+      await model.change([
+        flowMod({ match: [field("in_port", from)], priority: 200, instructions: [apply(output(to))] }),
+      ]);
+    const finished = async () =>
+      (await handle.threads()).slice(1).map(({ status: { maskedHits } }) => maskedHits);
+    /** Until both workers finish what comes, and nothing of it is lost. */
+    let number = 1000;
+    const exchange = async (): Promise<void> => {
+      const before = await finished();
+      const both = async () => (await finished()).every((hits, i) => hits > (before[i] ?? 0));
+      await waitFor(
+        async () => {
+          const numbers = Array.from({ length: 50 }, () => number++);
+          for (const n of numbers) for (const peer of peers.slice(0, 2)) peer.send(numberedFrame(n));
+          for (const peer of peers.slice(0, 2)) {
+            const came = (): number[] => peer.frames.map(numberOf).filter((n) => n >= numbers[0]!);
+            await waitFor(
+              () => came().at(-1) === numbers.at(-1),
+              () => `${came()}`,
+              DEADLINE_MS,
+              1,
+            );
+            expect(came()).toEqual(numbers);
+            peer.frames.length = 0;
+          }
+          return both();
+        },
+        "the fast path",
+        DEADLINE_MS,
+        10,
+      );
+    };
+    await exchange();
+    for (let n = 0; n < 400; n++) {
+      if (n === 200) peers[0]!.send(poisonedFrame(POISON_KILLS));
+      for (const peer of peers.slice(0, 2)) peer.send(numberedFrame(n));
+    }
+    await waitFor(() => losses.length === 1, "somebody to notice", DEADLINE_MS);
+    await linksUp();
+    await packetsAreBack();
+    await waitFor(
+      () => {
+        for (const peer of peers.slice(0, 2)) peer.send(numberedFrame(999));
+        return peers.slice(0, 2).every(({ frames }) => frames.some((frame) => numberOf(frame) === 999));
+      },
+      "frames of either worker",
+      DEADLINE_MS,
+      50,
+    );
+    await exchange();
+    await packetsAreBack();
+    await model.change([flowMod({ command: "delete_strict", priority: 200, match: [field("in_port", 1)] })]);
+    await model.change([flowMod({ command: "delete_strict", priority: 200, match: [field("in_port", 2)] })]);
     expect(deaths).toEqual([]);
   }, 120_000);
 });

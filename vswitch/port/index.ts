@@ -2,7 +2,10 @@
 export { AfxdpPort, type AfxdpPortOptions, XDP_MODES, XDP_QUEUES_MAX, type XdpMode } from "./afxdp-port.js";
 export { createDirectFrames, type DirectFrames, START_SIZE } from "./direct-frames.js";
 export { DummyPort, type DummyPortOptions } from "./dummy-port.js";
+export { FarPort } from "./far-port.js";
 export { InternalPort, type InternalPortOptions } from "./internal-port.js";
+export { Neighbour } from "./neighbour.js";
+export { Outlet } from "./outlet.js";
 export { PatchPort, type PatchPortOptions } from "./patch-port.js";
 export * from "./port-lane.js";
 export { RemotePort, type RemotePortOptions } from "./remote-port.js";

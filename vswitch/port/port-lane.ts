@@ -4,6 +4,7 @@
 //   forwarding worker                         port worker
 //   RemotePort  ◄──────── inward ───────────  what came in by the port, and was not finished at once
 //               ───────── outward ─────────►  what is to leave by it
+//               (other port workers) ─────►  what they have finished that is to leave by it: crossings (far-port.ts, outlet.ts)
 //               ───────── verdicts ────────►  by which frames that come in are finished at once (flow/published-verdicts.ts)
 //   SlotBank    ───────── empties ─────────►  packets to take frames in with
 //               ◄──────── returns ──────────  packets of which it has too many
@@ -28,6 +29,10 @@ export const LANE_SLEEP = 2;
 export const LANE_ERROR_SIZE = 3;
 /** Counts packets of `inward` that have been judged, and whatever left for another port is in the ring of that. */
 export const LANE_JUDGED = 4;
+/** 1: the port is about to be served by another lane, and other port workers put nothing into its crossings any more. */
+export const LANE_LEAVES = 5;
+/** Counts what other port workers have dropped since the port's crossings were full. */
+export const LANE_LOST = 6;
 /** The port's counters, as of its last breath: where in the state, in bytes. */
 export const LANE_STATS_AT = 64;
 export const LANE_ERROR_AT = 128;
@@ -42,6 +47,9 @@ export const WORKER_BREATHS = 1;
 export const WORKER_JUDGES = 2;
 /** 1: its thread has ended, in the middle of whatever it was doing. */
 export const WORKER_GONE = 3;
+/** Counts packets, and large ones, that it has had from port workers that ended, and has kept. */
+export const WORKER_INHERITED = 4;
+export const WORKER_INHERITED_LARGE = 5;
 
 export const AWAKE = 0;
 export const ASLEEP = 1;
@@ -52,6 +60,8 @@ export interface PortLane {
   readonly id: number;
   readonly inward: SharedArrayBuffer;
   readonly outward: SharedArrayBuffer;
+  /** By the place of the port worker that puts. */
+  readonly crossings: readonly SharedArrayBuffer[];
   readonly verdicts: SharedArrayBuffer;
   readonly state: SharedArrayBuffer;
   /** Rung for the thread that forwards. */
@@ -67,14 +77,21 @@ export interface WorkerLane {
   readonly doorbell: number;
 }
 
+/** From which worker, and to which one: what they give back to each other (neighbour.ts). */
+export type Homeward = readonly (readonly SharedArrayBuffer[])[];
+
+/** Looks at a worker that is in the middle of a burst, before others may have the processor meanwhile. */
+const LOOKS_MAX = 1000;
+
 let lanes = 0;
 
-/** The descriptor is the caller's to close. */
-export function createPortLane(): PortLane {
+/** For a port that one of so many port workers serves. The descriptor is the caller's to close. */
+export function createPortLane(workers = 1): PortLane {
   return {
     id: ++lanes,
     inward: SlotRing.memory(LANE_PACKETS),
     outward: SlotRing.memory(LANE_PACKETS),
+    crossings: Array.from({ length: workers }, () => SlotRing.memory(LANE_PACKETS)),
     verdicts: new SharedArrayBuffer(publishedSize(LANE_VERDICTS)),
     state: new SharedArrayBuffer(LANE_ERROR_AT + LANE_ERROR_SIZE_MAX),
     wakeFd: createEventfd(),
@@ -112,4 +129,23 @@ export function createWorkerLane(packets: number): WorkerLane {
     state: new SharedArrayBuffer(64),
     doorbell: createEventfd(),
   };
+}
+
+/** Between so many port workers, with rings that hold `packets`, a power of two. */
+export function createHomeward(workers: number, packets: number): Homeward {
+  const row = (): SharedArrayBuffer[] => Array.from({ length: workers }, () => SlotRing.memory(packets));
+  return Array.from({ length: workers }, row);
+}
+
+/**
+ * Returns when the burst is over that the worker with this state finishes by published verdicts, if it is in one. What
+ * has been taken back before is not known to the next.
+ */
+export function awaitPass(state: Int32Array): void {
+  const burst = Atomics.load(state, WORKER_JUDGES);
+  if ((burst & 1) === 0) return;
+  for (let looks = 0; Atomics.load(state, WORKER_JUDGES) === burst; looks++) {
+    if (Atomics.load(state, WORKER_GONE) === 1) return;
+    if (looks >= LOOKS_MAX) Atomics.wait(state, WORKER_JUDGES, burst, 1);
+  }
 }

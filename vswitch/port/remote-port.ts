@@ -20,6 +20,7 @@ import {
   LANE_ERROR_SIZE,
   LANE_JUDGED,
   LANE_LINK_UP,
+  LANE_LOST,
   LANE_OFFLOADS,
   LANE_SLEEP,
   LANE_STATS_AT,
@@ -48,6 +49,8 @@ export class RemotePort implements Port {
   /** The other thread's counters, and what they were when they were last added to ours. */
   readonly #theirs: Float64Array;
   readonly #seen = createPortCounters();
+  /** Of LANE_LOST, how much has been counted. */
+  #lost = 0;
   /** Packets that were taken from the ring, and of how many of them the other thread knows that they have been judged. */
   #taken = 0;
   #judged = 0;
@@ -80,6 +83,9 @@ export class RemotePort implements Port {
       this.#stats[i] = this.#stats[i]! + now - this.#seen[i]!;
       this.#seen[i] = now;
     }
+    const lost = Atomics.load(this.#state, LANE_LOST);
+    this.#stats[TX_DROPPED] = this.#stats[TX_DROPPED]! + ((lost - this.#lost) | 0);
+    this.#lost = lost;
     return this.#stats;
   }
 

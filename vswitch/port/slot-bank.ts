@@ -1,19 +1,28 @@
 // Sees to it that a port worker always has packets to take frames in with, and takes back what it has too many of.
-// Invariant: `lent` is how many packets are with the worker, by kind: in its pool, its ports or the rings between. Which
-// they are is noted too: they come back when the worker dies.
+// Invariant: `lent` is how many packets are with the worker, by kind: in its pool, its ports or the rings between; what
+// port workers owe each other counts as given back already. Which they are is noted with each packet, by whoever takes it:
+// they come back when the worker dies.
 // Thread: the worker that forwards. Hot: yes.
 import { ringEventfd } from "../../base/linux/index.js";
 import { type PacketPool, SlotRing } from "../../base/packet/index.js";
-import { ASLEEP, RUNG, WORKER_GONE, WORKER_JUDGES, WORKER_SLEEP, type WorkerLane } from "./port-lane.js";
+import {
+  ASLEEP,
+  awaitPass,
+  RUNG,
+  WORKER_INHERITED,
+  WORKER_INHERITED_LARGE,
+  WORKER_SLEEP,
+  type WorkerLane,
+} from "./port-lane.js";
 
 /** Lent at one go. */
 const LOAN_MAX = 256;
-/** Looks at a worker that is in the middle of a burst, before others may have the processor meanwhile. */
-const LOOKS_MAX = 1000;
 
 export interface SlotBankOptions {
   readonly pool: PacketPool;
   readonly lane: WorkerLane;
+  /** Of the worker among the port workers; 0 when absent. */
+  readonly place?: number;
   /** How many packets, and large ones, the worker is to have. */
   readonly share: number;
   readonly largeShare: number;
@@ -29,28 +38,36 @@ export class SlotBank {
   #returns: SlotRing;
   #state: Int32Array;
   #doorbell: number;
-  /** By packet, 1 for one that is with the worker. */
-  readonly #isLent: Uint8Array;
+  /** PacketPool.holder of what is with the worker. */
+  readonly #holder: number;
+  /** Of what the worker has inherited, how much has been added. */
+  #inherited = 0;
+  #inheritedLarge = 0;
 
-  constructor({ pool, lane, share, largeShare }: SlotBankOptions) {
+  constructor({ pool, lane, place = 0, share, largeShare }: SlotBankOptions) {
     this.pool = pool;
+    this.#holder = holderAt(place);
     this.#share = share;
     this.#largeShare = largeShare;
     this.#empties = new SlotRing(lane.empties);
     this.#returns = new SlotRing(lane.returns);
     this.#state = new Int32Array(lane.state);
     this.#doorbell = lane.doorbell;
-    this.#isLent = new Uint8Array(pool.slots + pool.largeSlots);
     this.balance();
   }
 
-  /** The worker has ended: what it had comes back, and its successor is lent packets by another lane. */
+  /**
+   * The worker has ended, and no other one takes anything from it any more: what it had comes back, and its successor is
+   * lent packets by another lane.
+   */
   startAnew(lane: WorkerLane): void {
-    for (let packet = 0; packet < this.#isLent.length; packet++) {
-      if (this.#isLent[packet] === 0) continue;
+    const { holder } = this.pool;
+    for (let packet = 0; packet < holder.length; packet++) {
+      if (holder[packet] !== this.#holder) continue;
       this.back(packet);
       this.pool.reclaim(packet);
     }
+    this.lent = this.lentLarge = this.#inherited = this.#inheritedLarge = 0;
     this.#empties = new SlotRing(lane.empties);
     this.#returns = new SlotRing(lane.returns);
     this.#state = new Int32Array(lane.state);
@@ -67,9 +84,20 @@ export class SlotBank {
       }
       this.#returns.release();
     }
+    this.#addInherited();
     if (this.lent < this.#share) this.#lend(false, Math.min(this.#share - this.lent, LOAN_MAX));
     if (this.lentLarge < this.#largeShare)
       this.#lend(true, Math.min(this.#largeShare - this.lentLarge, LOAN_MAX));
+  }
+
+  #addInherited(): void {
+    const state = this.#state;
+    const small = state[WORKER_INHERITED]!;
+    const large = state[WORKER_INHERITED_LARGE]!;
+    this.lent += (small - this.#inherited) | 0;
+    this.lentLarge += (large - this.#inheritedLarge) | 0;
+    this.#inherited = small;
+    this.#inheritedLarge = large;
   }
 
   #lend(isLarge: boolean, count: number): void {
@@ -85,30 +113,21 @@ export class SlotBank {
 
   /** The packet has been given to the worker. */
   went(packet: number): void {
-    this.#isLent[packet] = 1;
+    this.pool.holder[packet] = this.#holder;
     if (packet < this.pool.slots) this.lent++;
     else this.lentLarge++;
   }
 
   /** It has come back. */
   back(packet: number): void {
-    this.#isLent[packet] = 0;
+    this.pool.holder[packet] = 0;
     if (packet < this.pool.slots) this.lent--;
     else this.lentLarge--;
   }
 
-  /**
-   * Returns when the burst is over that the worker finishes by published verdicts, if it is in one. What has been taken
-   * back before is not known to the next.
-   */
+  /** See port-lane.ts. */
   awaitPass(): void {
-    const state = this.#state;
-    const burst = Atomics.load(state, WORKER_JUDGES);
-    if ((burst & 1) === 0) return;
-    for (let looks = 0; Atomics.load(state, WORKER_JUDGES) === burst; looks++) {
-      if (Atomics.load(state, WORKER_GONE) === 1) return;
-      if (looks >= LOOKS_MAX) Atomics.wait(state, WORKER_JUDGES, burst, 1);
-    }
+    awaitPass(this.#state);
   }
 
   /** Wakes the worker, if it sleeps. */
@@ -116,4 +135,9 @@ export class SlotBank {
     if (Atomics.compareExchange(this.#state, WORKER_SLEEP, ASLEEP, RUNG) === ASLEEP)
       ringEventfd(this.#doorbell);
   }
+}
+
+/** What stands in PacketPool.holder for a packet that is with the port worker at `place`. */
+export function holderAt(place: number): number {
+  return place + 1;
 }

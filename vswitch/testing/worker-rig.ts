@@ -3,7 +3,16 @@ import { closeFile } from "../../base/linux/index.js";
 import { MemoryPort, PacketPool, sharedPoolSize } from "../../base/packet/index.js";
 import { type BridgeEvent, Datapath } from "../datapath/index.js";
 import { PortHost } from "../datapath/port-host.js";
-import { createPortLane, createWorkerLane, type PortLane, RemotePort, SlotBank } from "../port/index.js";
+import {
+  createHomeward,
+  createPortLane,
+  createWorkerLane,
+  type Homeward,
+  type PortLane,
+  RemotePort,
+  SlotBank,
+  type WorkerLane,
+} from "../port/index.js";
 
 /** Packets for each worker. */
 export const SHARE = 256;
@@ -19,20 +28,25 @@ export class Workers {
   readonly datapath: Datapath;
   nowMs = 1000;
   readonly events: BridgeEvent[] = [];
-  readonly #doorbells: number[] = [];
+  readonly workerLanes: WorkerLane[] = [];
+  readonly homeward: Homeward;
+  readonly #shared: SharedArrayBuffer;
 
   constructor(hosts: number, ports: number) {
     const slots = SHARE * (hosts + 1);
     const shared = new SharedArrayBuffer(sharedPoolSize(slots, 0));
+    this.#shared = shared;
     this.pool = new PacketPool({ slots, shared, isFull: true });
     this.pools = [this.pool];
+    const homeward = createHomeward(hosts, 1024);
+    this.homeward = homeward;
     for (let i = 0; i < hosts; i++) {
       const lane = createWorkerLane(1024);
-      this.#doorbells.push(lane.doorbell);
+      this.workerLanes.push(lane);
       const pool = new PacketPool({ slots, shared, arena: this.pool.bytes });
       this.pools.push(pool);
-      this.banks.push(new SlotBank({ pool: this.pool, lane, share: SHARE, largeShare: 0 }));
-      this.hosts.push(new PortHost({ pool, lane, share: SHARE, largeShare: 0 }));
+      this.banks.push(new SlotBank({ pool: this.pool, lane, place: i, share: SHARE, largeShare: 0 }));
+      this.hosts.push(new PortHost({ pool, lane, place: i, homeward, share: SHARE, largeShare: 0 }));
     }
     this.datapath = new Datapath({
       pool: this.pool,
@@ -45,9 +59,10 @@ export class Workers {
       const at = hosts === 0 ? 0 : n % hosts;
       const port = new MemoryPort({ name: `p${n + 1}`, pool: this.pools[hosts === 0 ? 0 : at + 1]! });
       this.ports.push(port);
-      const lane = createPortLane();
+      const lane = createPortLane(hosts);
       this.lanes.push(lane);
       this.hosts[at]?.add(port, lane);
+      for (const [i, host] of this.hosts.entries()) if (i !== at) host.meet(at, this.workerLanes[at]!, lane);
       bridge.addPort({
         port: hosts === 0 ? port : new RemotePort({ name: port.name, lane, bank: this.banks[at]! }),
         ofport: n + 1,
@@ -68,6 +83,14 @@ export class Workers {
       for (const one of all) if (one.breathe(this.nowMs) > 0) quiet = -1;
   }
 
+  /** An empty pool for the port worker that is to follow the one at `place`. */
+  renew(place: number): PacketPool {
+    const { slots, bytes } = this.pool;
+    const pool = new PacketPool({ slots, shared: this.#shared, arena: bytes });
+    this.pools[place + 1] = pool;
+    return pool;
+  }
+
   /** Packets in the pools, and lent to ports that hold them until they are taken. */
   get packets(): number {
     return this.pools.reduce((sum, { available }) => sum + available, 0);
@@ -77,6 +100,6 @@ export class Workers {
     this.datapath.close();
     for (const host of this.hosts) host.close();
     for (const { wakeFd } of this.lanes) closeFile(wakeFd);
-    for (const doorbell of this.#doorbells) closeFile(doorbell);
+    for (const { doorbell } of this.workerLanes) closeFile(doorbell);
   }
 }
