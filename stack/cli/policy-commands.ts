@@ -58,7 +58,7 @@ export function register(program: Command): void {
       "say whether a connection is allowed, and which policy and rule decides; with --dir naming a directory of " +
         "Kubernetes documents, by those alone: then workloads and addresses outside are the ends",
     )
-    .option("--protocol <protocol>", "TCP, UDP, SCTP or ICMP", "TCP")
+    .option("--protocol <protocol>", "TCP, UDP, SCTP or (not with documents) ICMP", "TCP")
     .option("-6, --ipv6", "by IPv6; so it is, too, when an end is an address of IPv6")
     .option("--fail", "with documents: stop at the first that cannot be read")
     .option("--tables", "say also which flow the first packet meets in each table of the switch")

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Command } from "commander";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { registerOffline } from "./policy-offline-commands.js";
+import { explainOffline, isDocumentDirectory, registerOffline } from "./policy-offline-commands.js";
 
 const PODS = `
 apiVersion: v1
@@ -170,4 +170,23 @@ describe("policy evaluate", () => {
       expect(await run(`${name} DIR/app -s front -d front -p 80`)).toContain(": true");
     },
   );
+});
+
+describe("explainOffline()", () => {
+  it("refuses a protocol that policies do not speak of", async () => {
+    const ask = (protocol: string) =>
+      explainOffline(join(directory, "app"), "front", "back-1", undefined, { protocol });
+    expect(await ask("tcp")).toMatchObject({ allowed: "TCP 8080" });
+    await expect(ask("icmp")).rejects.toMatchObject({
+      code: "PROTOCOL_UNKNOWN",
+      message: expect.stringContaining("--protocol ICMP"),
+    });
+  });
+});
+
+describe("isDocumentDirectory()", () => {
+  it("says that a directory is missing before anything is asked for in it", () => {
+    expect(isDocumentDirectory(join(directory, "app"))).toBe(true);
+    expect(() => isDocumentDirectory(join(directory, "none"))).toThrow("--dir: there is no ");
+  });
 });

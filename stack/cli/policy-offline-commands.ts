@@ -244,9 +244,10 @@ function answerOf(
   return evaluator.answer(source, destination);
 }
 
-/** Whether `--dir` of explain names documents, not the data directory of an installation. */
+/** Whether `--dir` of explain names documents, not the data directory of an installation. Throws OPTIONS_INVALID. */
 export function isDocumentDirectory(directory: string): boolean {
-  return existsSync(directory) && !existsSync(directoryLayout(directory).format);
+  if (!existsSync(directory)) throw new PlinthError("OPTIONS_INVALID", `--dir: there is no ${directory}`);
+  return !existsSync(directoryLayout(directory).format);
 }
 
 export async function explainOffline(
@@ -262,6 +263,11 @@ export async function explainOffline(
   const to = analysis.findEnd(cluster, destination, options.namespace);
   if ("range" in from && "range" in to)
     throw new PlinthError("OPTIONS_INVALID", "one of source and destination must be a workload");
+  if (options.protocol.toUpperCase() === "ICMP")
+    throw new PlinthError(
+      "PROTOCOL_UNKNOWN",
+      "--protocol ICMP is for running machines: Kubernetes policies speak of TCP, UDP and SCTP alone",
+    );
   const answer = answerOf(cluster, from, to);
   if (port === undefined) return analysis.explainPair(from, to, answer);
   return analysis.explainPair(from, to, answer, askedConnection(to, port, options.protocol));

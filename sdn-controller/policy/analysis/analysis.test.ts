@@ -380,9 +380,18 @@ describe("the ingress controller", () => {
     expect(lines(...inside)).toEqual([]);
     expect(
       problems(...inside).some((text) =>
-        text.includes("Ingress default/door leads to default/web[Deployment]"),
+        text.includes("Ingress default/door leads to default/web[Deployment], which no pod of an unknown"),
       ),
     ).toBe(true);
+  });
+
+  it("reaches no port that no container declares, which is told", () => {
+    const to = service({ selector: { app: "web" }, ports: [{ port: 80, targetPort: 8081 }] });
+    expect(lines(web, to, ingress({ number: 80 }))).toEqual([]);
+    expect(problems(web, to, ingress({ number: 80 }))).toContain(
+      "warning: Ingress default/door leads to default/web[Deployment], which declares none of the TCP ports that the " +
+        "service leads to: a line for the ingress controller is left out",
+    );
   });
 });
 

@@ -7,6 +7,7 @@ import {
   cluster,
   deployment,
   type Fields,
+  list,
   pod,
   policy,
   problems,
@@ -242,6 +243,23 @@ describe("bad documents", () => {
       "warning: test.yaml, document 5: Ingress i: only backends in the form of networking.k8s.io/v1 are read",
       "warning: AdminNetworkPolicy a: egress[0]: nobody knows the addresses behind domain names, so this peer selects nothing here",
     ]);
+  });
+
+  it("may take out of a block what is no part of it: the answer stands, and it is told", () => {
+    const from = (cidr: string, ...except: string[]): Fields => ({ from: [{ ipBlock: { cidr, except } }] });
+    const ingress = [
+      from("10.0.0.0/8", "10.1.0.0/16", "11.0.0.0/16"),
+      from("10.2.0.0/16", "10.2.0.0/16"),
+      from("2001:db8::/32", "10.0.0.0/24"),
+    ];
+    const values = [pod("default", "x"), policy("p", { podSelector: {}, ingress })];
+    const refused = "the API server refuses such a policy";
+    expect(problems(...values).filter((text) => text.includes("except"))).toEqual([
+      `warning: NetworkPolicy default/p: ingress[0]: except 11.0.0.0/16 is no smaller part of 10.0.0.0/8: ${refused}`,
+      `warning: NetworkPolicy default/p: ingress[1]: except 10.2.0.0/16 is no smaller part of 10.2.0.0/16: ${refused}`,
+      `warning: NetworkPolicy default/p: ingress[2]: except 10.0.0.0/24 is no smaller part of 2001:db8::/32: ${refused}`,
+    ]);
+    expect(list(values)).toContain("10.2.0.0-10.255.255.255[External] => default/x[Pod]");
   });
 
   it("need a name, or the beginning of one", () => {

@@ -164,7 +164,8 @@ function workloadsOf(
     const common = { namespace, name, kind, text, labels, ports, namespaceLabels: labelsOf(namespace) };
     const workload = { ...common, pods, nodeAddresses };
     const before = result.get(text);
-    if (before !== undefined && source.owner !== undefined) {
+    // A dump of a cluster has the owner beside its pods, in any order.
+    if (before !== undefined && (source.owner ?? before.source.owner) !== undefined) {
       checkAlike(before, { workload, source }, policies);
       problems.push(...differentPorts(before, { workload, source }, names));
       result.set(text, { workload: together(before.workload, workload), source: before.source });
@@ -224,11 +225,11 @@ function differentPorts(first: Sourced, second: Sourced, names: ReadonlySet<stri
   return [...names].flatMap((name): Problem[] => {
     const [known, own] = [first, second].map(({ workload }) => portsOfName(workload, name));
     if (known === own) return [];
-    const { where, name: pod } = second.source;
+    const { where, kind, name: pod } = second.source;
     return [
       {
         severity: "warning",
-        message: `${where}: port ${name} of Pod ${pod} is ${own}; it counts as ${first.workload.text}, which has ${known} by Pod ${first.source.name}`,
+        message: `${where}: port ${name} of ${kind} ${pod} is ${own}; it counts as ${first.workload.text}, which has ${known} by ${first.source.kind} ${first.source.name}`,
       },
     ];
   });

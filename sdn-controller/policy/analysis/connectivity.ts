@@ -1,6 +1,7 @@
 // Who can connect to whom in a cluster that is only described: one line per pair with something allowed. External
 // addresses stand as ranges: sources cut where ingress rules name blocks, destinations where egress rules do. Pure.
-import { type AddressRange, cutSpace, type Family, formatRange } from "./address-range.js";
+import type { PeerModel, RuleModel } from "../policy-model.js";
+import { type AddressRange, cutSpace, type Family, formatRange, parseCidr } from "./address-range.js";
 import type { Cluster, Workload } from "./cluster.js";
 import { type ConnectionSet, contains, isEmpty } from "./connection-set.js";
 import { type End, Evaluator } from "./evaluator.js";
@@ -148,35 +149,44 @@ function ipv6Problems(evaluator: Evaluator): Problem[] {
 
 /** Rules that cannot say what they seem to say. */
 function policyWarnings(cluster: Cluster): Problem[] {
-  const problems: Problem[] = [];
-  for (const policy of cluster.policies) {
-    for (const rule of policy.rules) {
-      const at = `${policy.kind} ${policy.namespace === "" ? "" : `${policy.namespace}/`}${policy.name}: ${rule.direction.toLowerCase()}[${rule.index}]`;
-      if ((rule.peers ?? []).some((peer) => peer.kind === "nodes"))
-        problems.push({
-          severity: "warning",
-          message: `${at}: nodes are no workloads, so this peer selects nothing here`,
-        });
-      if ((rule.peers ?? []).some((peer) => peer.kind === "names"))
-        problems.push({
-          severity: "warning",
-          message: `${at}: nobody knows the addresses behind domain names, so this peer selects nothing here`,
-        });
-      for (const { name } of rule.ports ?? [])
-        if (name !== undefined && /^\d+$/.test(name))
-          problems.push({
-            severity: "warning",
-            message: `${at}: port "${name}" in quotes is the name of a port, not its number`,
-          });
-      const blocks = rule.peers === undefined || rule.peers.some((peer) => peer.kind === "block");
-      if (rule.direction !== "Egress" || !blocks) continue;
-      for (const { name } of rule.ports ?? [])
-        if (name !== undefined)
-          problems.push({
-            severity: "warning",
-            message: `${at}: addresses have no port named ${name}, so the rule allows none to them`,
-          });
-    }
-  }
-  return problems;
+  return cluster.policies.flatMap((policy) =>
+    policy.rules.flatMap((rule) => {
+      const name = `${policy.namespace === "" ? "" : `${policy.namespace}/`}${policy.name}`;
+      const at = `${policy.kind} ${name}: ${rule.direction.toLowerCase()}[${rule.index}]`;
+      return ruleWarnings(rule).map((text): Problem => ({ severity: "warning", message: `${at}: ${text}` }));
+    }),
+  );
+}
+
+function ruleWarnings({ direction, peers, ports = [] }: RuleModel): string[] {
+  const warnings: string[] = [];
+  const kinds = new Set(peers?.map(({ kind }) => kind));
+  if (kinds.has("nodes")) warnings.push("nodes are no workloads, so this peer selects nothing here");
+  if (kinds.has("names"))
+    warnings.push("nobody knows the addresses behind domain names, so this peer selects nothing here");
+  for (const peer of peers ?? []) if (peer.kind === "block") warnings.push(...exceptWarnings(peer));
+  const names = ports.flatMap(({ name }) => name ?? []);
+  for (const name of names)
+    if (/^\d+$/.test(name)) warnings.push(`port "${name}" in quotes is the name of a port, not its number`);
+  if (direction === "Egress" && (peers === undefined || kinds.has("block")))
+    for (const name of names)
+      warnings.push(`addresses have no port named ${name}, so the rule allows none to them`);
+  return warnings;
+}
+
+function exceptWarnings({ cidr, except }: Extract<PeerModel, { kind: "block" }>): string[] {
+  const block = parseCidr(cidr);
+  return except.flatMap((text) => {
+    const part = parseCidr(text);
+    const inside =
+      part !== undefined &&
+      block !== undefined &&
+      part.family === block.family &&
+      part.first >= block.first &&
+      part.last <= block.last &&
+      part.last - part.first < block.last - block.first;
+    return inside
+      ? []
+      : [`except ${text} is no smaller part of ${cidr}: the API server refuses such a policy`];
+  });
 }

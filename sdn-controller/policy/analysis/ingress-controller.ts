@@ -64,11 +64,14 @@ export function entranceConnections(
     const { allowed } = evaluator.answer({ workload: INGRESS_CONTROLLER }, { workload });
     const result = intersect(wanted, allowed);
     if (!isEmpty(result)) return [{ workload, connections: result }];
+    const why = isEmpty(wanted)
+      ? "which declares none of the TCP ports that the service leads to"
+      : "which no pod of an unknown namespace may reach on the ports of the service";
     problems.push({
       severity: "warning",
       message:
-        `${entrance.kind} ${entrance.namespace}/${entrance.name} leads to ${workload.text}, which no pod of an unknown ` +
-        "namespace may reach on the ports of the service: a line for the ingress controller is left out",
+        `${entrance.kind} ${entrance.namespace}/${entrance.name} leads to ${workload.text}, ${why}: ` +
+        "a line for the ingress controller is left out",
     });
     return [];
   });

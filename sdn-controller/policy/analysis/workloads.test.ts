@@ -136,6 +136,33 @@ describe("pods of one owner", () => {
   });
 });
 
+describe("an owner beside its pods, as in the dump of a cluster", () => {
+  const set = { ...deployment("x", { app: "x" }), kind: "ReplicaSet" };
+  const owner = {
+    ownerReferences: [{ apiVersion: "apps/v1", kind: "ReplicaSet", name: "x", controller: true }],
+  };
+  const pods = ["x-1", "x-2"].map((name) => pod("default", name, { app: "x", hash: "7" }, [], owner));
+  const shut = policy("shut", { podSelector: {} });
+
+  it.each([
+    ["before them", [set, ...pods]],
+    ["after them", [...pods, set]],
+    ["between them", [pods[0], set, pods[1]]],
+  ] as [string, Fields[]][])("is one with them, and known by their names: %s", (_place, documents) => {
+    expect(problems(...documents, shut)).toEqual([]);
+    const all = cluster(...documents);
+    expect(all.workloads.map(({ text }) => text)).toEqual(["default/x[ReplicaSet]"]);
+    for (const name of ["x", "x-1", "x-2"]) expect(endText(findEnd(all, name))).toBe("default/x[ReplicaSet]");
+  });
+
+  it("is refused where a policy tells them apart", () => {
+    const apart = policy("apart", { podSelector: { matchLabels: { hash: "7" } } });
+    expect(() => cluster(...pods, set, apart)).toThrow(
+      "ReplicaSet x and x-1 belong to default/x[ReplicaSet], but NetworkPolicy apart selects only one of them",
+    );
+  });
+});
+
 describe("what no policy is asked about", () => {
   const shut = policy("shut", { podSelector: {}, policyTypes: ["Ingress", "Egress"] });
   const onNode = (name: string, status: Fields): Fields => ({ ...pod("default", name), status });
