@@ -13,6 +13,7 @@ describe("explain()", () => {
   it("has nothing to change where the connection is allowed", () => {
     const answer = explain(compiler, question("shop/client", "shop/web1", 80));
     expect(answer.allowed).toBe(true);
+    expect(answer.undelivered).toBeUndefined();
     expect(answer.remedies).toEqual([]);
     expect(answer.path.at(-1)).toMatchObject({ table: "output", resource: "Port/shop/web1" });
   });
@@ -71,12 +72,17 @@ describe("explain()", () => {
         "may leave shop/client: egress[0] of policy shop/out allows it",
         "may reach 192.0.2.7: no policy speaks of addresses that no machine has",
       ],
+      undelivered:
+        "no machine on shop/front has 192.0.2.7, and no router leads on: the switch drops it (unknown-destination)",
       path: [],
     });
     expect(ask("shop/client", "198.51.100.1").remedies).toEqual([
       "policy shop/out needs an egress rule that allows TCP 443 to 198.51.100.1",
     ]);
-    expect(ask("198.51.100.1", "shop/client").allowed).toBe(true);
+    expect(ask("198.51.100.1", "shop/client")).toMatchObject({
+      allowed: true,
+      undelivered: "no machine on shop/front may send from 198.51.100.1: the switch drops it (spoofed-ip)",
+    });
     expect(ask("198.51.100.1", "192.0.2.7")).toMatchObject({
       allowed: false,
       text: ["neither end is a machine's, so no policy speaks of them"],

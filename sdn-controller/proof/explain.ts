@@ -5,6 +5,7 @@ import type { Compiler } from "../compiler.js";
 import { type IpAddress, ipv4, ipv6, tryParseIpAddress } from "../network/ip-address.js";
 import { ipv6AddressesOf, type PortView } from "../network/views.js";
 import type { Flow } from "../pipeline/flow.js";
+import type { DropReason } from "../pipeline/tables.js";
 import type { CompiledRule } from "../policy/compile.js";
 import { IDENTITY_WORLD } from "../policy/identity.js";
 import type { PolicySet } from "../policy/policy-set.js";
@@ -41,6 +42,8 @@ export interface Explanation {
   readonly text: readonly string[];
   /** What would have to change so that it is allowed: a sentence for each direction that denies. */
   readonly remedies: readonly string[];
+  /** Why nothing passes all the same, whatever policies allow: one end is an address that no machine has. */
+  readonly undelivered?: string;
   /** What the first packet hits; empty while one of the ends is not plugged in. */
   readonly path: readonly ExplainStep[];
 }
@@ -69,6 +72,7 @@ export function explain(compiler: Compiler, question: ExplainQuestion): Explanat
     ]);
   if (source.address.family !== destination.address.family)
     return refused("an address of IPv4 and one of IPv6 do not talk to each other", []);
+  const lost = undelivered(source, destination);
   const verdict = verdictOf(compiler.policies, {
     source,
     destination,
@@ -84,11 +88,22 @@ export function explain(compiler: Compiler, question: ExplainQuestion): Explanat
       ...remediesOf(verdict.egress, question, `to ${question.destination}`, ruleName),
       ...remediesOf(verdict.ingress, question, `from ${question.source}`, ruleName),
     ],
+    ...(lost === undefined ? {} : { undelivered: lost }),
     path:
       source.port === undefined || destination.port === undefined
         ? []
         : pathOf(compiler, { source, destination, from: source.port, to: destination.port }, question),
   };
+}
+
+/** Nothing routes: packets stay among the machines of one network. */
+function undelivered(source: AskedEnd, destination: AskedEnd): string | undefined {
+  const dropped = (reason: DropReason): string => `the switch drops it (${reason})`;
+  if (destination.port === undefined)
+    return `no machine on ${source.port?.network.key} has ${destination.key}, and no router leads on: ${dropped("unknown-destination")}`;
+  if (source.port === undefined)
+    return `no machine on ${destination.port.network.key} may send from ${source.key}: ${dropped("spoofed-ip")}`;
+  return undefined;
 }
 
 function unknown(key: string): Explanation {

@@ -67,9 +67,9 @@ export function admit(document: unknown, request: AdmissionRequest): Admitted {
     kind.validate?.(object, report.errors, context);
   }
   if (report.errors.list.length > 0) throw invalid(kind, object.metadata.name || name, report.errors.list);
-  const warnings =
-    request.fieldValidation === "Warn" ? report.unknownFields.map((field) => `unknown field "${field}"`) : [];
-  return { object, warnings };
+  const unknown = request.fieldValidation === "Warn" ? report.unknownFields : [];
+  const advice = request.subresource === undefined ? (kind.advise?.(object) ?? []) : [];
+  return { object, warnings: [...unknown.map((field) => `unknown field "${field}"`), ...advice] };
 }
 
 /** True when both say the same about what is wanted: everything but metadata and status. */

@@ -34,6 +34,9 @@ describe("explanationLines()", () => {
       "  table ingress: priority 0, cookie 0x2a, of NetworkPolicy shop/b (policy)",
       "  table denied: priority 0, cookie 0x0, of pipeline",
     ]);
+    const lost = { ...denied, allowed: true, undelivered: "nobody has it" };
+    expect(explanationLines(lost, false)[0]).toBe("shop/front: allowed by policies, and not delivered");
+    expect(explanationLines(lost, false)).toContain("  nobody has it");
     const apart = { ...ends, network: "outside", allowed: true, text: [], remedies: [], path: [] };
     expect(explanationLines(apart, true)).toEqual([
       "outside: allowed",

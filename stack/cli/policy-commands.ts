@@ -146,10 +146,12 @@ function parseProtocol(text: string): Protocol {
 export type PairAnswer = Omit<Pair, "ask"> & Explanation;
 
 export function explanationLines(answer: PairAnswer, tables: boolean): string[] {
-  const { network, through, allowed } = answer;
+  const { network, through, allowed, undelivered } = answer;
+  const permitted = undelivered === undefined ? "allowed" : "allowed by policies, and not delivered";
   return [
-    `${network}${through === undefined ? "" : `, through ${through}`}: ${allowed ? "allowed" : "denied"}`,
+    `${network}${through === undefined ? "" : `, through ${through}`}: ${allowed ? permitted : "denied"}`,
     ...answer.text.map((line) => `  ${line}`),
+    ...(undelivered === undefined ? [] : [`  ${undelivered}`]),
     ...answer.remedies.map((line) => `  to allow it: ${line}`),
     ...(tables ? tableLines(answer) : []),
   ];

@@ -42,6 +42,18 @@ describe("AdminNetworkPolicy", () => {
     ).toEqual([]);
   });
 
+  test("advises about what is taken and may not have been meant", () => {
+    const advice = (kindName: string, to: object[]): string[] =>
+      findKind(GROUP, kindName)?.advise?.({ spec: { egress: [{ action: "Deny", to }] } } as never) ?? [];
+    for (const kindName of ["AdminNetworkPolicy", "BaselineAdminNetworkPolicy"]) {
+      expect(advice(kindName, [{ networks: ["10.0.0.0/8", "10.1.2.3/8"] }, { nodes: {} }])).toEqual([
+        "spec.egress[0].to[0].networks[1]: 10.1.2.3/8 has bits behind its length and counts as 10.0.0.0/8",
+        "spec.egress[0].to[1].nodes: hosts are not on the networks of machines, so this selects nothing",
+      ]);
+      expect(advice(kindName, [{ networks: ["2001:db8::/32"] }, { namespaces: {} }])).toEqual([]);
+    }
+  });
+
   test("logs only rules that it has", () => {
     const kind = findKind(GROUP, "AdminNetworkPolicy");
     const logged = (log: string): string[] => {
@@ -84,9 +96,9 @@ describe("AdminNetworkPolicy", () => {
       /^spec.egress\[0\].to\[0\]: .*exactly one/,
     ],
     [
-      "host bits",
-      admin({ egress: [{ action: "Deny", to: [{ networks: ["10.0.0.1/8"] }] }] }),
-      /networks\[0\]: .*without host bits/,
+      "a block that is none",
+      admin({ egress: [{ action: "Deny", to: [{ networks: ["10.0.0.1/33"] }] }] }),
+      /networks\[0\]: .*must be a CIDR block/,
     ],
     [
       "a port of two kinds",

@@ -2,7 +2,7 @@
 // NetworkPolicy is asked, or leaves to them. "Pod" means virtual machine here.
 // Source: sigs.k8s.io/network-policy-api, apis/v1alpha1 and the CRD's validation.
 import Type from "typebox";
-import { parsePrefix } from "./cidr.js";
+import { blockAdvice, parseBlock } from "./cidr.js";
 import type { FieldErrors } from "./field-errors.js";
 import { defineKind } from "./kind.js";
 import { isPortName, PORT_NAME_EXPECTED, validateSelector } from "./names.js";
@@ -161,6 +161,7 @@ export const adminNetworkPolicyKind = defineKind<AdminNetworkPolicy>({
     validateHandling(policy, false, errors);
     validateAdminPolicy(policy.spec, errors);
   },
+  advise: ({ spec }) => adviseAdminPolicy(spec),
 });
 
 type Spec = Pick<AdminNetworkPolicy["spec"], "subject"> & {
@@ -186,6 +187,21 @@ export function validateAdminPolicy(spec: Spec, errors: FieldErrors): void {
     validateActions(rules ?? [], `spec.${word}`, errors);
     for (const [i, rule] of (rules ?? []).entries()) validateRule(rule, `spec.${word}[${i}]`, errors);
   }
+}
+
+/** What both kinds take and may not have been meant. */
+export function adviseAdminPolicy({ egress = [] }: Spec): string[] {
+  return egress.flatMap(({ to = [] }, i) =>
+    to.flatMap(({ networks = [], nodes }, j) => {
+      const field = `spec.egress[${i}].to[${j}]`;
+      const blocks = networks.flatMap((text, k) => blockAdvice(text, `${field}.networks[${k}]`));
+      if (nodes === undefined) return blocks;
+      return [
+        ...blocks,
+        `${field}.nodes: hosts are not on the networks of machines, so this selects nothing`,
+      ];
+    }),
+  );
 }
 
 function validateActions(rules: readonly Rule[], field: string, errors: FieldErrors): void {
@@ -219,12 +235,8 @@ function validatePeer(peer: Peer, field: string, egress: boolean, errors: FieldE
   validateSelectors(peer, field, errors);
   validateSelector(peer.nodes, `${field}.nodes`, errors);
   for (const [i, cidr] of (peer.networks ?? []).entries()) {
-    if (parsePrefix(cidr) === undefined)
-      errors.invalid(
-        `${field}.networks[${i}]`,
-        cidr,
-        "must be a CIDR block without host bits, such as 10.9.0.0/16",
-      );
+    if (parseBlock(cidr) === undefined)
+      errors.invalid(`${field}.networks[${i}]`, cidr, "must be a CIDR block such as 10.9.0.0/16");
   }
 }
 

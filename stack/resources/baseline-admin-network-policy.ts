@@ -5,6 +5,7 @@ import {
   ADMIN_POLICY_API_VERSION,
   ADMIN_POLICY_GROUP,
   adminPolicyFields,
+  adviseAdminPolicy,
   validateAdminPolicy,
 } from "./admin-network-policy.js";
 import { defineKind } from "./kind.js";
@@ -41,4 +42,5 @@ export const baselineAdminNetworkPolicyKind = defineKind<BaselineAdminNetworkPol
     validateHandling(policy, false, errors);
     validateAdminPolicy(policy.spec, errors);
   },
+  advise: ({ spec }) => adviseAdminPolicy(spec),
 });

@@ -11,6 +11,12 @@ export interface Prefix {
 
 /** A prefix with no bits set right of its mask, in the four-part or RFC 4291 form; undefined otherwise. */
 export function parsePrefix(text: string): Prefix | undefined {
+  const block = parseBlock(text);
+  return block === undefined || block.given !== block.first ? undefined : block;
+}
+
+/** The same as Kubernetes reads the blocks of policies: bits right of the mask do not count. `given` is with them. */
+export function parseBlock(text: string): (Prefix & { readonly given: bigint }) | undefined {
   const slash = text.indexOf("/");
   const length = text.slice(slash + 1);
   if (slash < 0 || !/^\d{1,3}$/.test(length)) return undefined;
@@ -18,8 +24,16 @@ export function parsePrefix(text: string): Prefix | undefined {
   if (address === undefined || Number(length) > address.bits) return undefined;
   const hostBits = BigInt(address.bits - Number(length));
   const first = (address.value >> hostBits) << hostBits;
-  if (first !== address.value) return undefined;
-  return { bits: address.bits, first, last: first + (1n << hostBits) - 1n, length: Number(length) };
+  const last = first + (1n << hostBits) - 1n;
+  return { bits: address.bits, first, last, length: Number(length), given: address.value };
+}
+
+/** A warning where a block is not what it says. Kubernetes takes such blocks, too. */
+export function blockAdvice(text: string, field: string): string[] {
+  const block = parseBlock(text);
+  if (block === undefined || block.given === block.first) return [];
+  const first = (block.bits === 32 ? ipaddr.IPv4 : ipaddr.IPv6).networkAddressFromCIDR(text).toString();
+  return [`${field}: ${text} has bits behind its length and counts as ${first}/${block.length}`];
 }
 
 export interface Address {

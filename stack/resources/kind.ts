@@ -62,6 +62,8 @@ export interface ResourceKind<T = ApiObject> {
   complete?(object: T): void;
   /** What the schema cannot say. Runs only on objects that conform to it. */
   validate?(object: T, errors: FieldErrors, context: ValidationContext<T>): void;
+  /** Warnings for whoever writes the object: what is taken and may not have been meant. Runs on what `validate` found sound. */
+  advise?(object: T): string[];
 }
 
 export const PLINTH_GROUP = "plinth.dev";

@@ -1,7 +1,7 @@
 // NetworkPolicy of networking.k8s.io/v1, unchanged: who may connect to whom. "Pod" means virtual machine here.
 // Source: Kubernetes API reference, NetworkPolicy v1; validation as in k8s.io/kubernetes/pkg/apis/networking/validation.
 import Type from "typebox";
-import { parsePrefix, prefixInside } from "./cidr.js";
+import { blockAdvice, parseBlock, prefixInside } from "./cidr.js";
 import type { FieldErrors } from "./field-errors.js";
 import { defineKind } from "./kind.js";
 import { isPortName, PORT_NAME_EXPECTED, validateSelector } from "./names.js";
@@ -139,6 +139,16 @@ export const networkPolicyKind = defineKind<NetworkPolicy>({
       for (const [j, peer] of (rule.to ?? []).entries()) validatePeer(peer, `${field}.to[${j}]`, errors);
     }
   },
+  advise({ spec }) {
+    return [
+      ...(spec.ingress ?? []).flatMap(({ from = [] }, i) =>
+        from.flatMap((peer, j) => peerAdvice(peer, `spec.ingress[${i}].from[${j}]`)),
+      ),
+      ...(spec.egress ?? []).flatMap(({ to = [] }, i) =>
+        to.flatMap((peer, j) => peerAdvice(peer, `spec.egress[${i}].to[${j}]`)),
+      ),
+    ];
+  },
 });
 
 function validatePorts(
@@ -176,23 +186,26 @@ function validatePeer(peer: NetworkPolicyPeer, field: string, errors: FieldError
     return;
   }
   if (selects) errors.forbidden(field, "may not specify both ipBlock and another peer");
-  const block = parsePrefix(peer.ipBlock.cidr);
+  const block = parseBlock(peer.ipBlock.cidr);
   if (block === undefined) {
-    errors.invalid(
-      `${field}.ipBlock.cidr`,
-      peer.ipBlock.cidr,
-      "must be a CIDR block without host bits, such as 10.9.0.0/16",
-    );
+    errors.invalid(`${field}.ipBlock.cidr`, peer.ipBlock.cidr, "must be a CIDR block such as 10.9.0.0/16");
   }
   for (const [i, text] of (peer.ipBlock.except ?? []).entries()) {
     const at = `${field}.ipBlock.except[${i}]`;
-    const except = parsePrefix(text);
-    if (except === undefined)
-      errors.invalid(at, text, "must be a CIDR block without host bits, such as 10.9.1.0/24");
+    const except = parseBlock(text);
+    if (except === undefined) errors.invalid(at, text, "must be a CIDR block such as 10.9.1.0/24");
     else if (block !== undefined && !prefixInside(except, block)) {
       errors.invalid(at, text, `must be a strict subset of \`cidr\` (${peer.ipBlock.cidr})`);
     }
   }
+}
+
+function peerAdvice({ ipBlock }: NetworkPolicyPeer, field: string): string[] {
+  if (ipBlock === undefined) return [];
+  return [
+    ...blockAdvice(ipBlock.cidr, `${field}.ipBlock.cidr`),
+    ...(ipBlock.except ?? []).flatMap((text, i) => blockAdvice(text, `${field}.ipBlock.except[${i}]`)),
+  ];
 }
 
 function formatSelector(selector: NetworkPolicy["spec"]["podSelector"] = {}): string {

@@ -259,6 +259,21 @@ describe("documents that are accepted", () => {
     });
   });
 
+  test("blocks of a policy may have bits behind their length, with a warning", () => {
+    const ipBlock = { cidr: "10.1.2.3/8", except: ["10.9.9.9/16", "10.8.0.0/16"] };
+    const { object, errors } = admit(policy({ podSelector: {}, ingress: [{ from: [{ ipBlock }] }] }));
+    expect(errors).toEqual([]);
+    const kind = ALL_KINDS.find((each) => each.kind === "NetworkPolicy");
+    expect(kind?.advise?.(object)).toEqual([
+      "spec.ingress[0].from[0].ipBlock.cidr: 10.1.2.3/8 has bits behind its length and counts as 10.0.0.0/8",
+      "spec.ingress[0].from[0].ipBlock.except[0]: 10.9.9.9/16 has bits behind its length and counts as 10.9.0.0/16",
+    ]);
+    const to = [{ ipBlock: { cidr: "2001:db8::1/32" } }];
+    expect(kind?.advise?.(admit(policy({ podSelector: {}, egress: [{ to }] })).object)).toEqual([
+      "spec.egress[0].to[0].ipBlock.cidr: 2001:db8::1/32 has bits behind its length and counts as 2001:db8::/32",
+    ]);
+  });
+
   test("a policy gets its types and protocols", () => {
     const egress = [{ ports: [{ port: 53 }] }];
     const completed = {
