@@ -30,6 +30,7 @@ import { formatMac } from "./network/mac.js";
 import { isRefusal } from "./network/network-plan.js";
 import {
   functionInterfaceId,
+  functionKeyOf,
   hasIpv6,
   ipv6AddressesOf,
   type LoadBalancerView,
@@ -120,8 +121,9 @@ export class Compiler {
     const ports = new Set([...delta.ports, ...policy.ports]);
     const functions = new Set(delta.functions);
     for (const id of this.#moved) {
-      if (id.startsWith("nf:")) functions.add(id.slice("nf:".length));
-      else ports.add(id);
+      const functionKey = functionKeyOf(id);
+      if (functionKey === undefined) ports.add(id);
+      else functions.add(functionKey);
     }
     this.#moved = new Set();
     for (const key of delta.networks) this.flows.set(`Network/${key}`, this.#networkFlows(key));

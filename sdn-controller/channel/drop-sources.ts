@@ -2,6 +2,7 @@
 // a number: it is told as the machines that share it and the policies that isolate them. Pure.
 import type { Compiler } from "../compiler.js";
 import { hash32 } from "../network/hash.js";
+import { machineName } from "./packet-ends.js";
 
 export interface DropSource {
   /** "Kind/namespace/name"; for an identity "Identity/number". */
@@ -43,12 +44,12 @@ export class DropSources {
 /** "namespace/machine", or the port where there is none, of all that share an identity. */
 function machinesByIdentity(compiler: Compiler): Map<number, string[]> {
   const machines = new Map<number, string[]>();
-  for (const { key, namespace, virtualMachine } of compiler.inventory.ports()) {
-    const number = compiler.policies.identityOf(key)?.number;
+  for (const port of compiler.inventory.ports()) {
+    const number = compiler.policies.identityOf(port.key)?.number;
     if (number === undefined) continue;
     const own = machines.get(number) ?? [];
     machines.set(number, own);
-    own.push(virtualMachine === undefined ? `port ${key}` : `${namespace}/${virtualMachine}`);
+    own.push(machineName(port));
   }
   return machines;
 }

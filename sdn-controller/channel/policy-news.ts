@@ -8,6 +8,7 @@ import { POLICY_NEWS_MAX, POLICY_PAIRS_MAX } from "../limits.js";
 import { hash32 } from "../network/hash.js";
 import { type CookieParts, parseCookie } from "../pipeline/cookie.js";
 import { FLAG_LOGGED, TABLES } from "../pipeline/tables.js";
+import { endName } from "./packet-ends.js";
 import { pipelineField, readPacket, type ToldPacket } from "./told-packet.js";
 
 export interface PairDrops {
@@ -82,23 +83,24 @@ export class PolicyNewsDesk {
     const inPort = pipelineField(message, "in_port");
     const outPort = pipelineField(message, "reg4");
     const packet = readPacket(message.data);
+    const source = pipelineField(message, "reg2");
+    const sender = { inPort, identity: source };
     if (parts.table === "commit") {
       const rules = (["reg8", "reg9"] as const).flatMap(
         (register) => this.#compiler.policies.keyOfHash(pipelineField(message, register)) ?? [],
       );
-      this.#tell("allowed", inPort, outPort, rules, packet, nowIso);
+      this.#tell("allowed", sender, outPort, rules, packet, nowIso);
       return "policy-allowed";
     }
     const cause = pipelineField(message, "reg7");
     const { direction = "Egress", policies = [] } = this.#compiler.policies.causeOf(cause) ?? {};
     if (parts.table === "denied") {
-      this.#tell("cut", inPort, outPort, policies, packet, nowIso);
+      this.#tell("cut", sender, outPort, policies, packet, nowIso);
       return "policy-cut";
     }
     if (parts.table !== "dropped") return undefined;
     if ((pipelineField(message, "reg6") & FLAG_LOGGED) !== 0)
-      this.#tell("denied", inPort, outPort, policies, packet, nowIso);
-    const source = pipelineField(message, "reg2");
+      this.#tell("denied", sender, outPort, policies, packet, nowIso);
     const reason = direction === "Egress" ? "egress-policy" : "ingress-policy";
     const key = { inPort, source, outPort, cause, reason } as const;
     if (this.#learn(key, packet)) this.#install();
@@ -130,8 +132,8 @@ export class PolicyNewsDesk {
     if (this.#pairs.has(hash) || this.#pairs.size >= POLICY_PAIRS_MAX) return false;
     this.#pairs.set(hash, {
       key,
-      source: this.#nameOf(key.inPort),
-      destination: this.#nameOf(key.outPort),
+      source: endName(this.#compiler, key.inPort, { identity: key.source }),
+      destination: endName(this.#compiler, key.outPort),
       policies: this.#compiler.policies.causeOf(key.cause)?.policies ?? [],
       direction: key.reason === "egress-policy" ? "Egress" : "Ingress",
       example,
@@ -147,24 +149,19 @@ export class PolicyNewsDesk {
 
   #tell(
     kind: PolicyNews["kind"],
-    inPort: number,
+    sender: { readonly inPort: number; readonly identity: number },
     outPort: number,
     policies: readonly string[],
     packet: ToldPacket,
     time: string,
   ): void {
-    const ends = { from: this.#nameOf(inPort), to: this.#nameOf(outPort) };
+    const ends = {
+      from: endName(this.#compiler, sender.inPort, { identity: sender.identity, address: packet.source }),
+      to: endName(this.#compiler, outPort),
+    };
     this.#news.push({ time, kind, ...ends, ...packet, policies: [...new Set(policies)] });
     this.#count++;
     if (this.#news.length > POLICY_NEWS_MAX) this.#news.shift();
-  }
-
-  #nameOf(ofport: number): string {
-    const port = this.#compiler.portAt(ofport);
-    if (port === undefined) return `${this.#compiler.interfaceAt(ofport) ?? `port ${ofport}`}`;
-    return port.virtualMachine === undefined
-      ? `port ${port.key}`
-      : `${port.namespace}/${port.virtualMachine}`;
   }
 }
 

@@ -59,6 +59,11 @@ export function functionInterfaceId(key: string): string {
   return `nf:${key}`;
 }
 
+/** The function whose port has this iface-id; undefined for a port of a machine. */
+export function functionKeyOf(interfaceId: string): string | undefined {
+  return interfaceId.startsWith("nf:") ? interfaceId.slice("nf:".length) : undefined;
+}
+
 /** Whether machines on the network may speak IPv6. */
 export function hasIpv6(network: NetworkView): boolean {
   return network.subnets6.length > 0;
