@@ -236,21 +236,6 @@ describe("refusals", () => {
       warned.close();
     }
   });
-
-  test("what is taken and may not have been meant is warned of, in a dry run, too", async () => {
-    const warnings: string[] = [];
-    const warned = new ApiClient({ ...server.access, onWarning: (text) => warnings.push(text) });
-    try {
-      const spec = { podSelector: {}, ingress: [{ from: [{ ipBlock: { cidr: "10.0.0.1/8" } }] }] };
-      const policy = { metadata: { name: "p", namespace: "a" }, spec } as never;
-      for (const dryRun of [true, false]) await warned.create("NetworkPolicy", policy, { dryRun });
-      const advice =
-        "spec.ingress[0].from[0].ipBlock.cidr: 10.0.0.1/8 has bits behind its length and counts as 10.0.0.0/8";
-      expect(warnings).toEqual([`299 - "${advice}"`, `299 - "${advice}"`]);
-    } finally {
-      warned.close();
-    }
-  });
 });
 
 describe("lists and watches", () => {

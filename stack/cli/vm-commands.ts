@@ -75,7 +75,7 @@ async function exec(
     body: {
       command,
       timeoutMs,
-      ...(options.stdin ? { stdin: Buffer.concat(chunks).toString() } : {}),
+      ...(options.stdin ? { stdin: inputText(Buffer.concat(chunks)) } : {}),
     },
     timeoutMs: timeoutMs + ANSWER_MARGIN_MS,
   })) as { exitCode?: number; stdout?: string; stderr?: string; timedOut?: boolean };
@@ -84,6 +84,18 @@ async function exec(
   if (answer.timedOut)
     process.stderr.write(`plinth: ended after ${options.timeout} s (--timeout gives it longer)\n`);
   process.exitCode = answer.exitCode ?? 0;
+}
+
+/** Input goes to the machine as text. Throws INPUT_INVALID for bytes that would come out as others. */
+export function inputText(bytes: Uint8Array): string {
+  try {
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+  } catch {
+    throw new PlinthError(
+      "INPUT_INVALID",
+      "--stdin takes text in UTF-8: send other bytes through base64, and base64 -d in the machine",
+    );
+  }
 }
 
 async function attachConsole({ client, namespace }: Connection, name: string): Promise<void> {
