@@ -43,6 +43,19 @@ table=12,priority=0 actions=move:tun_metadata0[0..31]->reg4[],3
 priority=140,in_port=3,udp,tp_src=11 actions=set_queue:3,2,1,pop_queue,2,set_queue:0,1,set_field:7->pkt_mark,set_queue:9,2,resubmit(,14)
 priority=140,in_port=3,udp,tp_src=12 actions=pop_queue,set_queue:0,pop_queue,1
 table=14 actions=set_queue:0x1234,controller,1
+priority=300,metadata=21,tcp actions=ct(commit,nat(src=10.9.0.5-10.9.0.9:100-200),table=20)
+priority=300,metadata=21,udp actions=ct(commit,nat(dst=10.9.0.5:80),table=20),ct(table=20)
+priority=300,metadata=21,tcp6 actions=ct(commit,zone=7,nat(dst=[fd00::5]-[fd00::9]:7-8),table=20)
+priority=300,metadata=21,udp6 actions=ct(commit,zone=7,nat(src=fd00::5,random),exec(load:5->NXM_NX_CT_MARK[]),table=20)
+priority=300,metadata=21,icmp actions=ct(nat,table=20)
+table=20,priority=9,ip,nw_src=10.9.0.5 actions=2,ct(commit,zone=3,nat(dst=10.9.0.7),table=21)
+table=20,priority=9,udp,nw_dst=10.9.0.5,tp_dst=80 actions=dec_ttl,3
+table=20,priority=9,ipv6,ipv6_dst=fd00::5 actions=3
+table=20,priority=8 actions=1
+table=20,priority=9,ipv6,ipv6_src=fd00::5 actions=ct(commit,zone=7,exec(set_field:2/3->ct_mark,set_field:1->ct_label),table=21)
+table=21,ipv6 actions=ct(table=22)
+table=21,ip actions=3
+table=22 actions=3
 priority=130,in_port=3,udp,tp_src=10 actions=dec_ttl,sample(probability=12345,collector_set_id=23456,obs_domain_id=34567,obs_point_id=45678),output:2,sample(probability=1,collector_set_id=3,sampling_port=3,egress)
 `;
 const OPTIONS =
@@ -57,6 +70,12 @@ const TCP_FRAME =
   "505400000007505400000009080045000028000000004006f97dc0a80001c0a80002000000500000000000000000500200000000000000";
 
 const TRACES: readonly (readonly string[])[] = [
+  ["br0", `metadata=21,in_port=2,tcp,tp_src=21,${IP}`],
+  ["br0", `metadata=21,in_port=2,tcp,tp_src=21,${IP}`, "--ct-next", "est,trk", "--ct-next", "new,trk"],
+  ["br0", `metadata=21,in_port=2,udp,udp_src=22,${IP}`],
+  ["br0", "metadata=21,in_port=2,tcp6,tp_src=21,tp_dst=5,ipv6_src=::1,ipv6_dst=::2"],
+  ["br0", "metadata=21,in_port=2,udp6,udp_src=21,ipv6_src=::1,ipv6_dst=::2"],
+  ["br0", `metadata=21,in_port=2,icmp,icmp_code=3,${IP}`],
   ["br0", `in_port=1,tcp,tp_dst=80,${IP}`],
   ["br0", `in_port=1,tcp,tp_dst=81,${IP}`],
   ["br0", `in_port=1,udp,${IP}`],

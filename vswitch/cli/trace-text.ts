@@ -2,7 +2,8 @@
 // Source: ovs-vswitchd(8), ofproto/trace. Steps without further siblings stand where their parent stood, so that a
 // chain of tables does not wander to the right; everything else is indented below what it belongs to.
 import { type Action, type FlowMod, type Instruction, OXM_FIELDS } from "../../base/openflow/index.js";
-import type { DropReason, PacketView, TraceNode, TraceRun } from "../flow/index.js";
+import { formatIpv6Address } from "../../base/wire/index.js";
+import type { DropReason, PacketView, TraceEnds, TraceNode, TraceRun } from "../flow/index.js";
 import { formatAction } from "./action-text.js";
 import { formatFieldValue, numberToBytes } from "./field-text.js";
 import { formatPriorityAndMatch } from "./flow-text.js";
@@ -59,9 +60,31 @@ function resumption(run: TraceRun): string {
   let bits = 0n;
   for (const byte of entry?.value ?? []) bits = (bits << 8n) | BigInt(byte);
   // "default" is spelled in this order by the original; a chosen state in the order of its bits.
-  if (run.state === "default")
-    return `${id} - resume conntrack with default ct_state=trk|new (use --ct-next to customize)`;
-  return `${id} - resume conntrack with ct_state=${formatStateBits(bits, undefined)}`;
+  const state =
+    run.state === "default"
+      ? "default ct_state=trk|new (use --ct-next to customize)"
+      : `ct_state=${formatStateBits(bits, undefined)}`;
+  return [`${id} - resume conntrack with ${state}`, ...translationLines(run)].join("\n");
+}
+
+function translationLines({ translation }: TraceRun): string[] {
+  if (translation === undefined) return [];
+  const { ends } = translation;
+  return [
+    "Replacing src/dst IP/ports to simulate NAT:",
+    ` Initial flow: ${formatEnds(ends?.before)}`,
+    ` Modified flow: ${formatEnds(ends?.after)}`,
+  ];
+}
+
+function formatEnds(ends: TraceEnds | undefined): string {
+  if (ends === undefined) return "";
+  const { source, sourcePort, destination, destinationPort } = ends;
+  const isIpv4 = source.byteLength === 4;
+  const address = (bytes: Uint8Array): string => (isIpv4 ? bytes.join(".") : `[${formatIpv6Address(bytes)}]`);
+  const prefix = isIpv4 ? "nw" : "ipv6";
+  const [from, to] = [address(source), address(destination)];
+  return `${prefix}_src=${from},tp_src=${sourcePort},${prefix}_dst=${to},tp_dst=${destinationPort}`;
 }
 
 function formatNodes(all: readonly TraceNode[], level: number, run: TraceRun): string {
@@ -229,6 +252,8 @@ export function formatStory(
         `Connection tracking gives it back (${formatMatch(run.start.match.filter(({ field }) => field.startsWith("ct_")))}):`,
       );
     }
+    if (run.translation?.ends !== undefined)
+      lines.push(`  translated, for example to ${formatEnds(run.translation.ends.after)}`);
     lines.push(...tell(run.nodes, run));
     const ends = run.actions
       .filter((action) => /^\d+$/.test(action))

@@ -52,4 +52,27 @@ describe("Bridge.trace()", () => {
     expect(rig.datapath.counters()["drop_table_miss"]).toBe(0);
     expect(rig.pool.available).toBe(256);
   });
+
+  it("goes on with the first address that a new connection may get, or with that of a known one", () => {
+    const rig = new Rig(2);
+    const ct = { type: "ct", force: false, zone: 1, alg: 0, tableId: 2 } as const;
+    const nat = { type: "nat", direction: "source", persistent: false, selection: "auto" } as const;
+    const range = { addressMin: Uint8Array.of(9, 9, 9, 9), portMin: 700, portMax: 700 };
+    const opened = { ...ct, commit: true, actions: [{ ...nat, ...range }] };
+    rig.flow({ match: match(IP), instructions: [apply(opened)] });
+    rig.flow({
+      tableId: 2,
+      match: match(IP, field("ipv4_src", 0x09090909)),
+      instructions: [apply(output(2))],
+    });
+    const story = (): string =>
+      formatStory("1", rig.bridge.trace({ frame, inPort: 1, ctDefault: "actual" }, rig.nowMs));
+    expect(story()).toContain("translated, for example to nw_src=9.9.9.9,tp_src=700,nw_dst=10.0.0.2,");
+    expect(story()).toContain("It leaves by port 2.");
+    expect(rig.datapath.conntrack.size).toBe(0);
+    expect([...rig.send(1, frame).keys()]).toEqual([2]);
+    expect(story()).not.toContain("translated");
+    expect(story()).toContain("It leaves by port 2.");
+    expect(rig.pool.available).toBe(256);
+  });
 });

@@ -1,7 +1,7 @@
 // What the actions inside ct(exec(…)) make of a key, for traces: the mark and the label that are asked for, and what each
 // move has written. Source: ovs-actions(7), ct. Pure. Thread: datapath worker. Hot: no.
 import type { Action, BitRange, CtAction } from "../../base/openflow/index.js";
-import { getBits, keyField, ones, toBigInt } from "./fields.js";
+import { getBits, keyField, ones, putBits, toBigInt } from "./fields.js";
 
 type Target = "ct_mark" | "ct_label";
 
@@ -47,6 +47,18 @@ export function execOf({ actions }: CtAction, key: Int32Array): CtExec {
     return action.type === "load" ? undefined : value;
   });
   return { ...wanted, moved };
+}
+
+/** Mark and label of the key become what the actions make of them. */
+export function writeExec(exec: CtExec, key: Int32Array): void {
+  for (const field of ["ct_mark", "ct_label"] as const) {
+    const { value, mask } = exec[field];
+    const place = keyField(field);
+    if (place === undefined || mask === 0n) continue;
+    const before = getBits(key, place.start, place.bits);
+    key.fill(0, place.start >>> 5, (place.start + place.bits) >>> 5);
+    putBits(key, place.start, place.bits, (before & ~mask) | value);
+  }
 }
 
 /** What the actions read of the packet; mark and label are theirs. */

@@ -6,7 +6,7 @@ import type { PacketPool } from "../../base/packet/index.js";
 import { formatIpv4Address, formatIpv6Address, formatMac } from "../../base/wire/index.js";
 import type { CtExec } from "./ct-exec.js";
 import { labelsOf, wholeTagsOf } from "./exact-match.js";
-import { readField } from "./fields.js";
+import { ones, readField } from "./fields.js";
 import * as K from "./key.js";
 
 interface State {
@@ -243,17 +243,22 @@ function zoneOf({ zone }: CtAction, key: Int32Array): number {
   return Number((bits >> BigInt(zone.offset)) & ((1n << BigInt(zone.bits)) - 1n));
 }
 
-/** mark=VALUE/MASK and label=VALUE/MASK, as the actions inside ct() ask for. */
+/** mark=VALUE/MASK and label=VALUE/MASK, as the actions inside ct() ask for; a whole label is told without its mask. */
 function marksOf({ ct_mark, ct_label }: CtExec): string[] {
   const text = (name: string, { value, mask }: CtExec["ct_mark"]): string[] =>
-    mask === 0n ? [] : [`${name}=0x${value.toString(16)}/0x${mask.toString(16)}`];
+    mask === 0n
+      ? []
+      : [`${name}=0x${value.toString(16)}${mask === ones(128) ? "" : `/0x${mask.toString(16)}`}`];
   return [...text("mark", ct_mark), ...text("label", ct_label)];
 }
 
 function formatNat(nat: NatAction): string {
   if (nat.direction === "existing") return "nat";
-  const address = (bytes: Uint8Array): string =>
-    bytes.byteLength === 4 ? formatIpv4Address(numberOf(bytes)) : formatIpv6Address(bytes);
+  const address = (bytes: Uint8Array): string => {
+    if (bytes.byteLength === 4) return formatIpv4Address(numberOf(bytes));
+    const text = formatIpv6Address(bytes);
+    return nat.portMin === undefined ? text : `[${text}]`;
+  };
   const ports =
     nat.portMin === undefined ? "" : `:${nat.portMin}${nat.portMax === undefined ? "" : `-${nat.portMax}`}`;
   const range =

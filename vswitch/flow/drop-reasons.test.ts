@@ -37,6 +37,7 @@ type Rule = Pick<DropReport, "tableId" | "cookie" | "priority">;
 const FIRST = { tableId: 0, cookie: 0xf1n, priority: 5 };
 /** And then this, in table 3: the rule that is to be named. */
 const DECIDER = { tableId: 3, cookie: 0xdecn, priority: 77 };
+const MISS = { tableId: 0, cookie: 0x315n, priority: 0 };
 const NO_RULE: Rule = { tableId: -1, cookie: null, priority: 0 };
 
 interface Case {
@@ -223,8 +224,13 @@ const CASES: Readonly<Record<DropReason, Case>> = {
     provoke: send(1, udpFrame({ ...HTTP, source: "10.0.0.9" })),
   },
   "packet-in-limit": {
-    make: () => configured(rigOf([output(OFPP_CONTROLLER)]), 1, OFPPC_NO_PACKET_IN),
+    make: () => {
+      const rig = new Rig(3, { slots: SLOTS });
+      rig.flow({ ...MISS, match: [], instructions: [apply(output(OFPP_CONTROLLER))] });
+      return configured(rig, 1, OFPPC_NO_PACKET_IN);
+    },
     provoke: send(1, FRAME),
+    rule: MISS,
   },
   "mirror-output": { make: mirrorRig, provoke: send(3, FRAME), rule: NO_RULE },
   "protected-port": {

@@ -64,7 +64,7 @@ export { SavedOptions } from "./saved-options.js";
 export { type ShortRewrite, type ShortRewriter, shortRewriterOf } from "./short-rewrite.js";
 export type { TableSettings } from "./table-settings.js";
 export { type NormalTrace, type TraceOptions, type TraceSend, traceFrame } from "./trace.js";
-export type { TraceFlow, TraceNode, TraceRequest, TraceRun } from "./trace-nodes.js";
+export type { TraceEnds, TraceFlow, TraceNode, TraceRequest, TraceRun } from "./trace-nodes.js";
 export { EVERY_OPTION, NXT_TLV_TABLE_MOD, TunnelOptions } from "./tunnel-options.js";
 export { V_AT, V_DROP, type Verdict } from "./verdict.js";
 export { NOT_FOUND } from "./verdict-cache.js";

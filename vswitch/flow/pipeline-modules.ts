@@ -105,7 +105,7 @@ export interface PipelineObserver {
   drop(reason: DropReason): void;
   /** The next output, of which the sink gets the whole packet, is to be cut to so many bytes. */
   cut(length: number): void;
-  /** May set what connection tracking is to have found. */
+  /** May set what connection tracking is to have found, and change addresses and ports; the packet is not shared. */
   recirculate(tableId: number, key: Int32Array, packet: number): void;
   /** The way through the tables is over; the packet is as it ended. */
   done(key: Int32Array, packet: number): void;

@@ -228,7 +228,8 @@ export class Pipeline {
       hand.sizeBytes = this.#pool.length[hand.packet]!;
       hand.headers.parseNew(this.#pool, hand.packet, hand.key);
       const table = waiting.tables[next]!;
-      if (this.#observer !== null) this.#observer.recirculate(table, hand.key, hand.packet);
+      if (this.#observer !== null && hand.writable())
+        this.#observer.recirculate(table, hand.key, hand.packet);
       this.#arrive(table, false);
       this.#pool.free(hand.packet);
     }

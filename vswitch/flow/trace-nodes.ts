@@ -40,6 +40,19 @@ export interface TraceFlow {
   readonly isEmpty: boolean;
 }
 
+/** Addresses, 4 or 16 bytes each, and ports of a packet; for ICMP, its type and code stand for them. */
+export interface TraceEnds {
+  readonly source: Uint8Array;
+  readonly sourcePort: number;
+  readonly destination: Uint8Array;
+  readonly destinationPort: number;
+}
+
+/** What nat() of a new connection has made of a packet; without ends, when it names no address for it. */
+export interface TraceTranslation {
+  readonly ends?: { readonly before: TraceEnds; readonly after: TraceEnds };
+}
+
 /** From where the packet came in, or went on after connection tracking, to where it ended. */
 export interface TraceRun {
   /** The bridge on which the packet came in first. */
@@ -48,6 +61,8 @@ export interface TraceRun {
   readonly recirculation: number;
   /** How the connection tracking state of this run came about. */
   readonly state: "none" | "default" | "chosen" | "actual";
+  /** How the packet was translated before this run, if it was for the trace only. */
+  readonly translation?: TraceTranslation;
   readonly start: PacketView;
   readonly end: PacketView;
   readonly nodes: readonly TraceNode[];

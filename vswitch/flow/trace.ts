@@ -17,7 +17,9 @@ import { Megaflow } from "./megaflow.js";
 import { Pipeline } from "./pipeline.js";
 import type { ControllerRequest, PacketSink, PipelineObserver, PipelineOptions } from "./pipeline-modules.js";
 import type { Program } from "./program.js";
-import type { TraceFlow, TraceNode, TraceRequest, TraceRun } from "./trace-nodes.js";
+import { type ForkedCopy, foresee, forkedCopy } from "./trace-ct.js";
+import type { TraceNode, TraceRequest, TraceRun, TraceTranslation } from "./trace-nodes.js";
+import { describeFlow, destinationOf } from "./trace-steps.js";
 import { type TunnelOptions, widened } from "./tunnel-options.js";
 
 export interface TraceOptions extends Omit<PipelineOptions, "observer" | "sink"> {
@@ -105,6 +107,7 @@ interface OpenRun {
   readonly bridge: string;
   readonly recirculation: number;
   readonly state: TraceRun["state"];
+  readonly translation?: TraceTranslation;
   start: PacketView;
   end: PacketView;
   readonly nodes: TraceNode[];
@@ -128,8 +131,8 @@ class Recorder implements PipelineObserver, PacketSink {
   #count = 0;
   #recirculations = 0;
   #resumed = 0;
-  /** Of copies that wait, in order. */
-  readonly #waiting: number[] = [];
+  /** Copies that wait, in order. */
+  readonly #waiting: ForkedCopy[] = [];
 
   constructor(options: TraceOptions, request: TraceRequest, given: Int32Array, nowMs: number) {
     this.#given = given.slice();
@@ -153,7 +156,7 @@ class Recorder implements PipelineObserver, PacketSink {
     const key = this.#given;
     key[K.K_IN_PORT] = this.#request.inPort;
     this.#headers().parse(this.#options.pool, packet, key);
-    this.#open(0, "none", key, packet);
+    this.#open({ recirculation: 0, state: "none" }, key, packet);
     if (this.#request.actions !== undefined) this.#admit(key, packet);
   }
 
@@ -163,12 +166,16 @@ class Recorder implements PipelineObserver, PacketSink {
     return headers;
   }
 
-  #open(recirculation: number, state: TraceRun["state"], key: Int32Array, packet: number): void {
+  #open(
+    how: Pick<OpenRun, "recirculation" | "state" | "translation">,
+    key: Int32Array,
+    packet: number,
+  ): void {
     const { view, shown } = this.#viewOf(key, packet);
     const megaflow = new Megaflow(shown, view.tags, this.#options.tables.options);
     const output = new DatapathActions(this.#options.pool, this.#headers(), packet, key);
     const bridge = this.#runs[0]?.bridge ?? this.#options.name;
-    this.#run = { bridge, recirculation, state, start: view, end: view, nodes: [], output, megaflow };
+    this.#run = { bridge, ...how, start: view, end: view, nodes: [], output, megaflow };
     this.#runs.push(this.#run);
     this.#isBeyond = false;
     this.#list = this.#run.nodes;
@@ -322,7 +329,7 @@ class Recorder implements PipelineObserver, PacketSink {
   #ct(action: Extract<Action, { type: "ct" }>, key: Int32Array, packet: number): void {
     this.#run.output.commitKey(key, packet);
     const forked = action.tableId !== undefined;
-    if (forked) this.#waiting.push(++this.#recirculations);
+    if (forked) this.#waiting.push(forkedCopy(action, key, ++this.#recirculations));
     for (const range of sourcesOf(action)) this.#run.megaflow.reads(range, key);
     this.#run.output.ct(action, execOf(action, key), key, forked ? this.#recirculations : 0);
   }
@@ -391,13 +398,16 @@ class Recorder implements PipelineObserver, PacketSink {
   }
 
   recirculate(tableId: number, key: Int32Array, packet: number): void {
+    const isActual = this.#request.ctDefault === "actual";
+    const copy = this.#waiting.shift();
+    const foreseen =
+      copy === undefined ? {} : foresee(copy, isActual, this.#options.pool, packet, key, this.#headers());
     const states = this.#request.ctStates ?? [];
     const chosen = states[this.#resumed++];
     let state: TraceRun["state"] = "actual";
     if (chosen !== undefined) [key[K.K_CT_STATE], state] = [chosen, "chosen"];
-    else if (this.#request.ctDefault !== "actual")
-      [key[K.K_CT_STATE], state] = [STATE_NEW_TRACKED, "default"];
-    this.#open(this.#waiting.shift() ?? 0, state, key, packet);
+    else if (!isActual) [key[K.K_CT_STATE], state] = [STATE_NEW_TRACKED, "default"];
+    this.#open({ recirculation: copy?.recirculation ?? 0, state, ...foreseen }, key, packet);
     this.#add({ kind: "thaw", tableId });
   }
 
@@ -480,17 +490,4 @@ class Recorder implements PipelineObserver, PacketSink {
     else this.#run.output.commitKey(this.#key, packet);
     this.#run.output.output(this.#options.datapathPort(port), cut);
   }
-}
-
-/** Where an action writes something that does not stand in it. */
-function destinationOf(action: Action): BitRange | undefined {
-  if (action.type === "move" || action.type === "multipath") return action.destination;
-  if (action.type === "bundle") return action.destination;
-  return action.type === "pop" ? action.range : undefined;
-}
-
-function describeFlow(flow: Flow): TraceFlow {
-  const { priority, cookie, match, instructions } = flow;
-  const isEmpty = instructions.every((one) => one.type === "apply_actions" && one.actions.length === 0);
-  return { priority, cookie, match, isEmpty };
 }
