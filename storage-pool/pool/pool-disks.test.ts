@@ -157,6 +157,41 @@ test("a failed sync ends the volume that had its only copy there, and no other",
   expect(once.flush()).toBe(5);
 });
 
+test("a missing disk is given up only as lost while something may be there that no other disk has", () => {
+  const inUse = expect.objectContaining({ code: "DISK_IN_USE" });
+  const memory = new MemoryPool(2);
+  const once = memory.createVolume(1, 64 * MIB, 1);
+  fill(once, 3000);
+  const other = once.writer.segment?.disks[0]?.index === 0 ? 1 : 0;
+  expect(once.flush()).toBe(0);
+  // Killed: the end of the log may be there.
+  memory.missing.add(other);
+  let pool = memory.reopen();
+  expect(pool.damaged.has(1)).toBe(true);
+  expect(() => pool.disks.checkRemove(other, false)).toThrowError(inUse);
+  expect(() => pool.disks.checkRemove(other, true)).not.toThrow();
+  // What it had at its end is there, older blocks are not: served or not, they are wanted.
+  memory.missing.clear();
+  pool = memory.reopen();
+  expectFilled(pool.volume(1), 3000);
+  memory.createVolume(2, 64 * MIB, 2);
+  memory.close();
+  memory.missing.add(other);
+  pool = memory.reopen();
+  expect(() => pool.disks.checkRemove(other, false)).toThrowError(inUse);
+  // With it back and everything moved away it may be away again.
+  memory.missing.clear();
+  pool = memory.reopen();
+  pool.disks.drain(other);
+  memory.settle();
+  memory.close();
+  memory.missing.add(other);
+  pool = memory.reopen();
+  memory.settle();
+  expectFilled(pool.volume(1), 3000);
+  expect(() => pool.disks.checkRemove(other, false)).not.toThrow();
+});
+
 test("a missing disk stops only volumes that need it; when it is back old copies are put right", () => {
   const memory = new MemoryPool(2);
   fill(memory.createVolume(1, 64 * MIB, 2), 1500);

@@ -42,6 +42,8 @@ export interface PoolDisksOptions {
   readonly reader: MapReader;
   readonly jobs: JobRunner;
   readonly volumes: ReadonlyMap<number, Volume>;
+  /** Volumes that are not served, with the reason: what they lack may be on a disk that is missing. */
+  readonly damaged: ReadonlyMap<number, string>;
   /** Nothing more goes into segments that are open. */
   readonly sealAll: () => void;
   readonly syncAside: (onSynced: () => void) => void;
@@ -166,6 +168,21 @@ export class PoolDisks {
         remedy: "bring it back, or give it up as lost",
       });
     }
+    if (disk.missing && !lost) this.#refuseWanted(disk);
+  }
+
+  /** Nobody can look at what a missing disk holds: whatever is wanted and found nowhere may be there. */
+  #refuseWanted(disk: Disk): void {
+    const { table, damaged } = this.#options;
+    let wanted = 0;
+    table.visit((segment) => {
+      if (segment.disks.length === 0 && (segment.liveBlocks > 0 || !table.isKnown(segment))) wanted++;
+    });
+    if (wanted === 0 && damaged.size === 0) return;
+    const what = wanted > 0 ? `${wanted} segments that no other disk has` : "what damaged volumes lack";
+    throw storageError("DISK_IN_USE", `${what} may be on ${disk.file.path}`, {
+      remedy: "bring it back, or give it up as lost",
+    });
   }
 
   /** The catalogue has forgotten the disk, after `checkRemove`: so does the pool, and the disk itself if it can. */

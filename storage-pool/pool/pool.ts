@@ -98,6 +98,7 @@ export class Pool {
       leftOn: (disks, copies, diskClass) => this.room.leftOn(disks, copies, diskClass),
       reader,
       volumes,
+      damaged,
       jobs: this.jobs,
       syncAside,
       sealAll: () => sealLogs(this.volumes, this.housekeeper.writers),
