@@ -87,6 +87,27 @@ test("blocks of zeros are not stored, and what they replace is given back", () =
   expect(buffer.bytes.subarray(0, MIB).findIndex((byte) => byte !== 0)).toBe(4 * BLOCK - 1);
 });
 
+test("zeros that come in pieces of any size take no room, and give it back", () => {
+  const memory = new MemoryPool(1);
+  const volume = memory.createVolume(1, 8 * MIB);
+  const put = (tag: number, offset: number, length: number): void => {
+    buffer.bytes.fill(tag, 0, length);
+    expect(volume.stageWrite(buffer, 0, offset, length)).toBe(OK);
+    expect(volume.commit()).toBe(OK);
+  };
+  for (let at = 0; at < MIB; at += 60_000) put(0, at, 60_000);
+  expect(volume.head.map.mappedBlocks).toBe(0);
+  put(7, 2 * BLOCK + 100, 3 * BLOCK);
+  expect(volume.head.map.mappedBlocks).toBe(4);
+  put(0, BLOCK + 5, 3 * BLOCK);
+  expect(volume.head.map.mappedBlocks).toBe(2);
+  expect(volume.read(buffer, 0, 0, 8 * BLOCK)).toBe(OK);
+  const held = buffer.bytes.subarray(0, 8 * BLOCK);
+  expect([held.indexOf(7), held.lastIndexOf(7)]).toEqual([4 * BLOCK + 5, 5 * BLOCK + 99]);
+  put(0, 4 * BLOCK + 1, 2 * BLOCK);
+  expect(volume.head.map.mappedBlocks).toBe(0);
+});
+
 test("a long range of zeros that is to keep its room is refused before its first block, not half way", () => {
   const memory = new MemoryPool(1, 48 * MIB);
   const volume = memory.createVolume(1, 256 * MIB);

@@ -226,7 +226,7 @@ export class Volume implements BlockDevice {
     const last = Math.floor(end / BLOCK_SIZE) * BLOCK_SIZE;
     if (offset < first || first >= last) {
       const head = Math.min(length, first === offset ? BLOCK_SIZE : first - offset);
-      const result = this.#stageUnaligned(ZEROES, 0, offset, head);
+      const result = this.#stageUnaligned(ZEROES, 0, offset, head, true);
       return result !== OK || head === length
         ? result
         : this.#stageStoredZeroes(offset + head, length - head);
@@ -238,7 +238,7 @@ export class Volume implements BlockDevice {
       const result = this.#stageData(ZEROES, 0, at, count);
       if (result !== OK) return result;
     }
-    return last < end ? this.#stageUnaligned(ZEROES, 0, last, end - last) : OK;
+    return last < end ? this.#stageUnaligned(ZEROES, 0, last, end - last, true) : OK;
   }
 
   reserve(offset: number, length: number): number {
@@ -443,8 +443,11 @@ export class Volume implements BlockDevice {
     return this.#stageZeroes(offset + BLOCK_SIZE, length - BLOCK_SIZE);
   }
 
-  /** Reads the blocks at the edges, which must see everything staged before, and writes whole blocks. */
-  #stageUnaligned(source: DataBuffer, at: number, offset: number, length: number): number {
+  /**
+   * Reads the blocks at the edges, which must see everything staged before, and writes whole blocks: those of zeros become
+   * holes unless they are to be `stored`.
+   */
+  #stageUnaligned(source: DataBuffer, at: number, offset: number, length: number, stored = false): number {
     this.writer.settle();
     const first = Math.floor(offset / BLOCK_SIZE) * BLOCK_SIZE;
     const size = Math.ceil((offset + length) / BLOCK_SIZE) * BLOCK_SIZE - first;
@@ -458,7 +461,8 @@ export class Volume implements BlockDevice {
     }
     if (result !== OK) return result;
     source.bytes.copy(scratch.bytes, offset - first, at, at + length);
-    return this.#stageData(scratch, 0, first, size / BLOCK_SIZE);
+    const count = size / BLOCK_SIZE;
+    return stored ? this.#stageData(scratch, 0, first, count) : this.#stageBlocks(scratch, 0, first, count);
   }
 
   /** Blocks as they go to the log. Room for all of them is asked for first. */
