@@ -67,6 +67,24 @@ test("limits change while requests wait, and none at all hold nobody back", () =
   for (let i = 0; i < 1000; i++) expect(share.take(1e9, false)).toBe(TAKE_OK);
 });
 
+test("a limit begins full, whatever was done under the other one", () => {
+  const [iops, bytesPerSecond, burstMs] = [50, 1000, 1000];
+  const turns = new Turns();
+  const share = new VolumeShare(turns);
+  turns.begin(0);
+  share.setLimits({ iops: 0, bytesPerSecond, burstMs });
+  for (let i = 0; i < 10_000; i++) expect(share.take(0, false)).toBe(TAKE_OK);
+  share.setLimits({ iops, bytesPerSecond: 0, burstMs });
+  for (let i = 0; i < iops; i++) expect(share.take(1e9, false)).toBe(TAKE_OK);
+  expect(share.take(0, false)).toBe(TAKE_WAIT);
+  share.setLimits({ iops, bytesPerSecond, burstMs });
+  turns.begin(20);
+  expect(share.take(bytesPerSecond, false)).toBe(TAKE_OK);
+  turns.begin(40);
+  expect(share.take(bytesPerSecond, false)).toBe(TAKE_OK);
+  expect(share.take(0, false)).toBe(TAKE_WAIT);
+});
+
 /** Serves volumes that each have the same requests waiting, for some rounds; bytes that each was given. */
 function compete(sizes: readonly number[], rounds: number): number[] {
   const turns = new Turns();

@@ -56,17 +56,17 @@ export class VolumeShare {
     this.#turns = turns;
   }
 
-  /** From now on; buckets are full at first and keep what they have when limits change. */
+  /** From now on; a bucket is full when its limit begins, and keeps what it has when that changes. */
   setLimits(limits: VolumeLimits): void {
-    const before = this.#limited;
+    const before = this.limits;
     this.#fill();
     this.limits = limits;
     this.#limited = limits.iops > 0 || limits.bytesPerSecond > 0;
     // At least one request fits.
     this.#opsMax = Math.max(1, (limits.iops * limits.burstMs) / 1000);
     this.#bytesMax = Math.max(1, (limits.bytesPerSecond * limits.burstMs) / 1000);
-    this.#ops = before ? Math.min(this.#ops, this.#opsMax) : this.#opsMax;
-    this.#bytes = before ? Math.min(this.#bytes, this.#bytesMax) : this.#bytesMax;
+    this.#ops = before.iops > 0 ? Math.min(this.#ops, this.#opsMax) : this.#opsMax;
+    this.#bytes = before.bytesPerSecond > 0 ? Math.min(this.#bytes, this.#bytesMax) : this.#bytesMax;
     this.readyMs = 0;
   }
 
@@ -116,8 +116,8 @@ export class VolumeShare {
       this.throttledCount++;
       return false;
     }
-    this.#ops--;
-    this.#bytes -= bytes;
+    if (iops > 0) this.#ops--;
+    if (bytesPerSecond > 0) this.#bytes -= bytes;
     return true;
   }
 
