@@ -11,6 +11,7 @@ import { registerPoolKeys, sourceText } from "./pool-key-commands.js";
 import { type SetFlags, scheduleText, scrubText, setParams } from "./pool-scrub-text.js";
 import {
   call,
+  counted,
   type Flags,
   followJob,
   jobText,
@@ -106,7 +107,7 @@ function registerDisks(pool: Command): void {
     show(
       flags,
       grown,
-      () => `pool ${name} has ${grown.disks.length} disks, ${formatBytes(grown.freeBytes)} free`,
+      () => `pool ${name} has ${counted(grown.disks.length, "disk")}, ${formatBytes(grown.freeBytes)} free`,
     );
   });
   withFlags(
@@ -137,7 +138,11 @@ function registerDisks(pool: Command): void {
   ).action(async (name: string, disk: string, flags: Flags & { lost: boolean }) => {
     const params = { name, disk: resolve(disk), lost: flags.lost };
     const left = (await call(flags, "disk.remove", params)) as PoolView;
-    show(flags, left, () => `${params.disk} is out of the pool; it has ${left.disks.length} disks`);
+    show(
+      flags,
+      left,
+      () => `${params.disk} is out of the pool; it has ${counted(left.disks.length, "disk")}`,
+    );
   });
 }
 

@@ -68,6 +68,11 @@ export function jobText({ kind, subject, doneBytes, repairedBlocks, lostBlocks }
   return `${kind} of ${subject}: ${formatBytes(doneBytes)}${repaired}${lost}`;
 }
 
+/** "1 disk", "2 disks". */
+export function counted(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? "" : "s"}`;
+}
+
 /** A bar on the terminal's current line; an empty title wipes it. Nothing where there is no terminal. */
 export function showProgress(flags: Flags, title: string, done: number, total: number): void {
   if (!process.stderr.isTTY || flags.output !== undefined) return;

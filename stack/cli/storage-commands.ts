@@ -20,6 +20,7 @@ import { formatRows, show } from "./output.js";
 import { registerPool } from "./pool-commands.js";
 import {
   call,
+  counted,
   type Flags,
   followJob,
   jobText,
@@ -300,7 +301,7 @@ function attached(volume: VolumeView): string {
   if (volume.attachments.length > 0) {
     return volume.attachments.map(({ owner, socket }) => owner ?? socket).join(",");
   }
-  return volume.connections > 0 ? `${volume.connections} clients` : "-";
+  return volume.connections > 0 ? counted(volume.connections, "client") : "-";
 }
 
 function describe(volume: VolumeView): string {

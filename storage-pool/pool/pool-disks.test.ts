@@ -267,12 +267,21 @@ test("scrub puts records and blocks right that went bad on one copy, and names w
   for (const disk of [0, 1]) {
     memory.disks[disk]!.content.write(Uint8Array.of(0xee, 0xee), 0, 2, SLOT_0 + INDEX_SIZE + 9 * BLOCK);
   }
+  memory.createSnapshot(1, "s");
   memory.pool.scrub();
   memory.settle();
   expect(memory.pool.jobs.reports().at(-1)).toMatchObject({ state: "failed", lostBlocks: 2 });
+  const block = { offsetBytes: 9 * BLOCK, lengthBytes: BLOCK };
+  const lost = [block, { snapshot: "s", ...block }];
+  expect(memory.pool.lostRangesOf(1)).toEqual(lost);
+  memory.reopen();
+  expect(memory.pool.lostRangesOf(1)).toEqual([]);
   memory.pool.prove(1);
   memory.settle();
   const proof = memory.pool.jobs.reports().at(-1);
   expect(proof).toMatchObject({ kind: "prove", state: "failed", lostBlocks: 2 });
   expect(proof?.findings[0]).toBe("block 9 has another checksum than its map on disk0");
+  expect(memory.pool.lostRangesOf(1)).toEqual(lost);
+  write(memory.pool.volume(1), 9, 1);
+  expect(memory.pool.lostRangesOf(1)).toEqual(lost.slice(1));
 });

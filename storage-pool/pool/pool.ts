@@ -349,7 +349,9 @@ export class Pool {
 
   /** The same for who takes its steps himself. */
   newProof(id: number): ProveJob {
-    return new ProveJob(this.volume(id), this.table, this.#store.files);
+    const { table, volumes } = this;
+    const onLost = (map: BlockMap, block: number) => this.#lost.note(map, block);
+    return new ProveJob(this.volume(id), { table, volumes, onLost }, this.#store.files);
   }
 
   /** Makes everything committed so far durable: one fdatasync per disk that was written to. */

@@ -1,5 +1,6 @@
 // Proving a volume: reads every block of the volume and its snapshots from every copy and holds it against the map, and
-// the log's tail against its sequence, and reads what map files hold of it. One verdict; nothing is repaired. Thread: the pool's worker. Hot: no.
+// the log's tail against its sequence, and reads what map files hold of it. One verdict; nothing is repaired. What has no good copy is named in the volumes
+// that have it, as if it had been read. Thread: the pool's worker. Hot: no.
 import { DataBuffer } from "../disk/data-buffer.js";
 import { BLOCK_SIZE } from "../limits.js";
 import { bufferChecksum } from "../log/checksum.js";
@@ -11,6 +12,7 @@ import { type BlockMap, BRANCH_PAGES } from "../volume/block-map.js";
 import type { MapPage } from "../volume/map-page.js";
 import type { Volume } from "../volume/volume.js";
 import { find, type Job, type JobProgress, newProgress } from "./job.js";
+import { LostSearch, type LostSearchModules } from "./lost-search.js";
 import { describePage, StoredPages } from "./stored-pages.js";
 
 const RUN_BLOCKS = 64;
@@ -30,13 +32,16 @@ export class ProveJob implements Job {
   readonly #buffer = new DataBuffer(RUN_BLOCKS * BLOCK_SIZE);
   readonly #seen = new Set<MapPage>();
   readonly #stored: StoredPages;
+  readonly #lost: LostSearch;
   #roots: Proven[] | undefined;
   #next = 0;
 
-  constructor(volume: Volume, table: SegmentTable, files: MapFiles) {
+  constructor(volume: Volume, modules: LostSearchModules, files: MapFiles) {
+    const { table } = modules;
     this.subject = volume.name;
     this.#volume = volume;
     this.#table = table;
+    this.#lost = new LostSearch(modules);
     this.#stored = new StoredPages([volume], files, table.pages, {
       onBadPage: (bad) => {
         // What is lost is said where its blocks are looked at.
@@ -52,7 +57,9 @@ export class ProveJob implements Job {
       return "more";
     }
     const root = this.#roots[0];
-    if (root === undefined) return this.#stored.step() === undefined ? "done" : "more";
+    if (root === undefined) {
+      return this.#stored.step() !== undefined || this.#lost.step() ? "more" : "done";
+    }
     for (; this.#next < root.map.pageCount; this.#next++) {
       const page = root.map.page(this.#next);
       if (page === null || this.#seen.has(page)) continue;
@@ -143,11 +150,13 @@ export class ProveJob implements Job {
     const segment = this.#table.at(location >>> 10);
     if (segment === undefined || segment.disks.length === 0) {
       this.#bad(`${where} and ${run - 1} more lie in a segment that is not there`);
+      for (let i = 0; i < run; i++) this.#lost.add(location + i);
       return;
     }
     for (let i = 0; i < run; i++) {
       if (this.#table.countOf(location + i) === 0) this.#bad(`${where}: its place counts as free`);
     }
+    const bad = new Uint8Array(run);
     for (const { disk, slot } of segment.places) {
       const offset = (location & (SEGMENT_BLOCKS - 1)) * BLOCK_SIZE;
       const result = disk.read(slot, this.#buffer, 0, run * BLOCK_SIZE, offset);
@@ -157,6 +166,8 @@ export class ProveJob implements Job {
           bufferChecksum(this.#buffer, i * BLOCK_SIZE, BLOCK_SIZE) === words[entry + i + PAGE_ENTRIES];
         if (good) continue;
         this.progress.lostBlocks++;
+        bad[i] = (bad[i] as number) + 1;
+        if (bad[i] === segment.disks.length) this.#lost.add(location + i);
         const what = result === 0 ? "has another checksum than its map" : `cannot be read (errno ${result})`;
         find(
           this.progress,

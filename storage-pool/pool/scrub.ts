@@ -1,5 +1,6 @@
 // Scrubbing: reads every copy of every segment, checks each record and each block that is alive, and puts bad copies
-// right from good ones; then the maps of all volumes, if that is asked for (MapScrub). What has no good copy left is named.
+// right from good ones; then the maps of all volumes, if that is asked for (MapScrub). What has no good copy left is named, by
+// its place and in the volumes that have it.
 // May be held to a rate, and begin where an earlier one was.
 // Thread: the pool's worker. Hot: no (one copy per step).
 import { DataBuffer } from "../disk/data-buffer.js";
@@ -10,7 +11,9 @@ import { parseRecord } from "../log/record-reader.js";
 import { readIndex } from "../log/recovery.js";
 import type { Segment, SegmentTable } from "../log/segment-table.js";
 import type { MapReader } from "../volume/map-reader.js";
+import type { Volume } from "../volume/volume.js";
 import { find, type Job, type JobProgress, newProgress } from "./job.js";
+import { LostSearch } from "./lost-search.js";
 import type { MapScrub } from "./map-scrub.js";
 
 export interface ScrubOptions {
@@ -43,17 +46,23 @@ export class ScrubJob implements Job {
   readonly #queue: Segment[] = [];
   #copy = 0;
   #maps: MapScrub | undefined;
+  readonly #lost: LostSearch;
 
   constructor(
     kind: string,
     subject: string,
-    modules: { readonly table: SegmentTable; readonly reader: MapReader },
+    modules: {
+      readonly table: SegmentTable;
+      readonly reader: MapReader;
+      readonly volumes: ReadonlyMap<number, Volume>;
+    },
     { wanted = () => true, onDone, bytesPerSecond = 0, yields = false, maps }: ScrubOptions = {},
   ) {
     this.kind = kind;
     this.subject = subject;
     this.#table = modules.table;
     this.#reader = modules.reader;
+    this.#lost = new LostSearch({ ...modules, onLost: (map, block) => modules.reader.onLost?.(map, block) });
     this.#onDone = onDone;
     this.#bytesPerSecond = bytesPerSecond;
     this.yields = yields;
@@ -81,6 +90,7 @@ export class ScrubJob implements Job {
         this.#pace(nowMs, bytes);
         return "more";
       }
+      if (this.#lost.step()) return "more";
       this.#onDone?.();
       return "done";
     }
@@ -150,6 +160,7 @@ export class ScrubJob implements Job {
     }
     if (!wanted) return;
     this.progress.lostBlocks++;
+    this.#lost.add(segment.index * SEGMENT_BLOCKS + block);
     find(this.progress, `block ${block} of segment ${segment.index} has no good copy (looked at ${path})`);
   }
 }
