@@ -405,6 +405,8 @@ const LINES: readonly Line[] = [
     "0404002000000001000023200000001a00000040010100000000000000000000",
   ),
   [["ofp-print", TLV_TABLES[0] as string, "5"]],
+  // Packet-ins of a connection's state, with bits in its mask that mean nothing: beside others, beside all, alone.
+  ...each("ofp-print", ...["0000009204d18c9e", "00000092000001ff", "000000000000ff00"].map(packetInOfState)),
   ...each("print-error", "fly", "0"),
   [["encode-error-reply", "fly", HELLO]],
   ...each("encode-hello", "0x12", "0x2", "0x1e", "0x7e", "16"),
@@ -432,6 +434,12 @@ const LINES: readonly Line[] = [
     "0910000800000001",
   ).map(([[verb = "", request = ""]]): Line => [[...verb.split(" "), request]]),
 ];
+
+/** NXT_PACKET_IN of an empty frame, which matches NXM_NX_CT_STATE_W with this value and mask. */
+function packetInOfState(state: string): string {
+  const fixed = "ffffffff000e00000000000000000000000c000000000000";
+  return `01040048000000000000232000000011${fixed}0001d308${state}${"00".repeat(20)}`;
+}
 
 beforeAll(() => {
   requirePrograms("ovs-ofctl");

@@ -110,6 +110,7 @@ export function matchParts(match: Match, names?: PortNames): string[] {
     } else if (name === "registers") parts.push(...registerParts(match));
     else if (name === "vlan") parts.push(...vlanParts(entries));
     else if (name === "tunnel") parts.push(...tunnelParts(match));
+    else if (name === "ct_state") parts.push(...stateParts(entries.get(name)));
     else {
       const entry = entries.get(name as OxmFieldName);
       if (entry === undefined || protocol?.covers.includes(entry.field) === true) continue;
@@ -141,6 +142,15 @@ function hasFixedMetadata(entries: Entries): boolean {
   return entries.get("nsh_mdtype")?.value[0] === 1;
 }
 
+/** With all the bits that there are it is told as a list; bits that mean nothing are not told. */
+function stateParts(entry: OxmEntry | undefined): string[] {
+  if (entry === undefined) return [];
+  const { value, mask = STATES_ALL } = bitsOf(entry);
+  const told = mask & STATES_ALL;
+  if (told === 0n) return [];
+  return [`ct_state=${formatStateBits(value & told, told === STATES_ALL ? undefined : told)}`];
+}
+
 function fieldPart(entry: OxmEntry, names: PortNames | undefined): string {
   const field = OXM_FIELDS[entry.field];
   const { value, mask } = bitsOf(entry);
@@ -148,9 +158,6 @@ function fieldPart(entry: OxmEntry, names: PortNames | undefined): string {
     case "in_port":
     case "actset_output":
       return `${entry.field}=${formatNamedPort(Number(value), names)}`;
-    case "ct_state":
-      // With all the bits that there are it is told as a list.
-      return `ct_state=${formatStateBits(value, mask === STATES_ALL ? undefined : mask)}`;
     case "tcp_flags":
       return `tcp_flags=${mask === undefined ? exactFlags(value, TCP_FLAGS) : maskedFlags(value, mask, TCP_FLAGS)}`;
     case "packet_type": {

@@ -227,11 +227,18 @@ export function warner(io: CommandIo): (module: string, line: string, level?: Lo
 
 /** For JSON: the message, or where it has no value here what is printed of it. */
 export function plainOf({ bytes, message }: Reply): OpenFlowMessage | { readonly text: string } {
-  return message ?? { text: printMessage(bytes, { verbosity: 1 }) };
+  const isTold = message !== undefined && message.type !== "experimenter";
+  return isTold ? message : { text: printMessage(bytes, { verbosity: 1 }) };
 }
 
-/** The parts of a split reply as one list, or the one part. */
+/** The parts of a split reply as one list, or the one part where it is none. */
 function merged(bodies: readonly MultipartReplyBody[]): unknown {
-  const lists = bodies.flatMap((body) => Object.values(body).filter((value) => Array.isArray(value)));
-  return lists.length === 0 ? bodies[0] : lists.flat();
+  const lists = bodies.map(listOf);
+  return lists.some((list) => list === undefined) ? bodies[0] : lists.flat();
+}
+
+/** What a reply has besides its kind, if that is one list. */
+function listOf({ kind: _, ...rest }: MultipartReplyBody): readonly unknown[] | undefined {
+  const [only, ...others] = Object.values(rest);
+  return others.length === 0 && Array.isArray(only) ? only : undefined;
 }

@@ -204,7 +204,9 @@ async function configOf(context: OfctlContext): Promise<{ flags: number; missSen
 }
 
 export async function getFrags(context: OfctlContext): Promise<number> {
-  context.io.out(`${fragmentMode((await configOf(context)).flags)}\n`);
+  const mode = fragmentMode((await configOf(context)).flags);
+  if (context.flags.json) context.printJson({ mode });
+  else context.io.out(`${mode}\n`);
   return 0;
 }
 

@@ -78,6 +78,41 @@ it("runOfctl() adds, shows, sorts and deletes flows", async () => {
   ]);
 });
 
+it("runOfctl() tells JSON of every verb that tells something when it is asked to", async () => {
+  const told = async (...words: string[]): Promise<unknown> =>
+    JSON.parse((await ofctl("-O", "OpenFlow13", "-o", "json", ...words)).out);
+  const dumps = [
+    "desc",
+    "tables",
+    "ports",
+    "ports-desc",
+    "flows",
+    "aggregate",
+    "groups",
+    "group-stats",
+    "meters",
+  ];
+  for (const what of dumps) expect(await told(`dump-${what}`, "br0")).toBeInstanceOf(Object);
+  expect(await told("dump-table-features", "br0")).toContainEqual(
+    expect.objectContaining({
+      tableId: 0,
+      properties: expect.arrayContaining([
+        { type: "instructions", miss: false, instructions: expect.arrayContaining([{ type: 1 }]) },
+      ]),
+    }),
+  );
+  expect(await told("dump-group-features", "br0")).toMatchObject({
+    types: expect.any(Number),
+    maxGroups: expect.any(Array),
+  });
+  expect(await told("get-frags", "br0")).toEqual({ mode: "normal" });
+  expect(await told("dump-tlv-map", "br0")).toEqual({ text: expect.stringContaining("max fields=64") });
+  expect(await told("parse-flow", "tcp,actions=drop")).toEqual({
+    text: expect.stringContaining("ADD tcp actions=drop"),
+  });
+  expect((await ofctl("-o", "json", "probe", "br0")).out).toBe("");
+});
+
 it("runOfctl() applies all of a file or nothing when --bundle is given", async () => {
   file = "priority=1,actions=1\ncheck_overlap,priority=1,actions=2\npriority=3,actions=3\n";
   await expect(ofctl("add-flows", "br0", "-")).rejects.toThrow("OFPFMFC_OVERLAP");

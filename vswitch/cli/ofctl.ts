@@ -346,9 +346,40 @@ export async function runOfctl(words: readonly string[], plainIo: CommandIo): Pr
     throw commandError(`'${name}' command takes at most ${verb.argumentsMax} arguments`);
   if (verb.changes === true && flags.readOnly)
     throw commandError(`'${name}' command does not work in read only mode`);
-  if (verb.runAlone !== undefined) return verb.runAlone(io, rest, flags);
-  if (verb.run === undefined) return diff(rest as [string, string], flags, io);
-  const { run } = verb;
+  const run: Runner = (to) => runVerb([name, ...rest], verb, flags, to);
+  return flags.json && isText(name, verb) ? asJsonText(io, run) : run(io);
+}
+
+/** Verbs that speak with a switch, and have no data to tell. */
+const TEXT_ONLY = new Set(["benchmark", "ping", "probe"]);
+
+function isText(name: string, verb: OfctlVerb): boolean {
+  return verb.run === undefined || TEXT_ONLY.has(name);
+}
+
+type Runner = (io: CommandIo) => Promise<number>;
+
+/** What is told as text is one value of JSON, as where a switch answers what has no data here. */
+async function asJsonText(io: CommandIo, run: Runner): Promise<number> {
+  let text = "";
+  const out = (one: string): void => {
+    text += one;
+  };
+  try {
+    return await run({ ...io, out });
+  } finally {
+    if (text !== "") io.out(`${JSON.stringify({ text })}\n`);
+  }
+}
+
+async function runVerb(
+  [name = "", ...rest]: readonly string[],
+  { run, runAlone }: OfctlVerb,
+  flags: OfctlFlags,
+  io: CommandIo,
+): Promise<number> {
+  if (runAlone !== undefined) return runAlone(io, rest, flags);
+  if (run === undefined) return diff(rest as [string, string], flags, io);
   const { background } = io;
   if (flags.detach && background?.isDetached === false && (run === monitor || run === snoop))
     return background.detach();

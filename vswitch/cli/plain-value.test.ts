@@ -11,3 +11,8 @@ it("toPlain() says null of counters that a switch does not keep, and only of the
   const bands = [{ packetCount: ALL_ONES, byteCount: 2n ** 64n - 2n }];
   expect(toPlain({ bands })).toEqual({ bands: [{ packetCount: null, byteCount: "0xfffffffffffffffe" }] });
 });
+
+it("toPlain() leaves the instructions that a table supports as the numbers that they are", () => {
+  const property = { type: "instructions", miss: false, instructions: [{ type: 1 }, { type: 4 }] };
+  expect(toPlain({ properties: [property] })).toEqual({ properties: [property] });
+});

@@ -25,10 +25,15 @@ export function toPlain(value: unknown, depth = 0): unknown {
   if (value === null || typeof value !== "object") return value;
   const entries = Object.entries(value).map(([key, one]) => {
     if (key === "match" && Array.isArray(one)) return [key, formatMatch(one as Match)];
-    if (key === "instructions" && Array.isArray(one))
+    if (key === "instructions" && Array.isArray(one) && !one.some(isNumbered))
       return ["actions", formatInstructions(one as Instruction[])];
     if (one === UNKNOWN_COUNT && COUNTER.test(key)) return [key, null];
     return [key, toPlain(one, depth + 1)];
   });
   return Object.fromEntries(entries);
+}
+
+/** What a table supports is told by the numbers of types (OpenFlow 1.3.5, 7.3.5.5.2), and is no list to carry out. */
+function isNumbered(instruction: { readonly type: unknown }): boolean {
+  return typeof instruction.type === "number";
 }
