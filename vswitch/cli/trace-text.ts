@@ -255,15 +255,30 @@ export function formatStory(
     if (run.translation?.ends !== undefined)
       lines.push(`  translated, for example to ${formatEnds(run.translation.ends.after)}`);
     lines.push(...tell(run.nodes, run));
-    const ends = run.actions
-      .filter((action) => /^\d+$/.test(action))
-      .map((number) => `port ${names.get(Number(number)) ?? number}`);
+    const ends = endsOf(run.actions, names);
     if (run.actions.some((action) => action.startsWith("userspace("))) ends.push("the controller");
     const goesOn = run.actions.some((action) => action.startsWith("recirc("));
     if (ends.length > 0) lines.push(`It leaves by ${ends.join(", ")}.`);
     else if (!goesOn) lines.push(`It is dropped${reasonOf(run.nodes)}.`);
   }
   return `${lines.join("\n")}\n`;
+}
+
+/** Actions that make another frame of it. */
+const CHANGES = /^(?:push_|pop_|set\(|trunc\()/;
+
+/** The ports that the packet leaves by, each with what the frame is changed by since the one before. */
+function endsOf(actions: readonly string[], names: ReadonlyMap<number, string>): string[] {
+  const ends: string[] = [];
+  let changes: string[] = [];
+  for (const action of actions) {
+    if (/^\d+$/.test(action)) {
+      const how = changes.length === 0 ? "" : ` (${changes.join(", ")})`;
+      ends.push(`port ${names.get(Number(action)) ?? action}${how}`);
+      changes = [];
+    } else if (CHANGES.test(action)) changes.push(action);
+  }
+  return ends;
 }
 
 function tell(nodes: readonly TraceNode[], run: TraceRun): string[] {

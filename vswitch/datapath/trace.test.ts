@@ -47,6 +47,11 @@ describe("Bridge.trace()", () => {
     const story = formatStory("2", rig.bridge.trace({ frame, inPort: 2 }, rig.nowMs));
     expect(story).toContain("table 0: no flow matches");
     expect(story).toContain("It is dropped by table 0 (table-miss).");
+    const [first] = rig.bridge.trace({ frame, inPort: 2 }, rig.nowMs);
+    const actions = ["2", "push_vlan(vid=5,pcp=0)", "3", "4", "ct(commit)", "pop_vlan", "trunc(100)", "6"];
+    expect(formatStory("2", [{ ...first!, actions }], new Map([[3, "p3"]]))).toContain(
+      "It leaves by port 2, port p3 (push_vlan(vid=5,pcp=0)), port 4, port 6 (pop_vlan, trunc(100)).\n",
+    );
     expect(rig.datapath.conntrack.size).toBe(0);
     expect(rig.bridge.tables.tableStats()[0]).toMatchObject({ lookupCount: 0n, matchedCount: 0n });
     expect(rig.datapath.counters()["drop_table_miss"]).toBe(0);
