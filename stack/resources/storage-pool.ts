@@ -139,7 +139,7 @@ export const storagePoolKind = defineKind<StoragePool>({
   kind: "StoragePool",
   plural: "storagepools",
   singular: "storagepool",
-  shortNames: ["pool", "pools"],
+  shortNames: ["pool", "pools", "sp"],
   namespaced: false,
   nameForm: "label",
   schema: StoragePoolSchema,

@@ -48,6 +48,16 @@ test("what is left counts what the file systems below still give, once for disks
   expect(pool.usage()).toMatchObject({ growthBytes: alone.growthBytes, usableBytes: alone.usableBytes });
 });
 
+test("no more is left of a pool than it can hold, also before its volumes with two copies hold anything", () => {
+  const memory = new MemoryPool(2);
+  const volume = memory.createVolume(1, 64 * MIB, 2);
+  const empty = memory.pool.usage();
+  expect(empty.growthBytes).toBe(empty.usableBytes);
+  write(volume, 0, 1);
+  const used = memory.pool.usage();
+  expect(used.growthBytes).toBeLessThan(used.usableBytes);
+});
+
 test("a drained disk is empty, everything is on the others, and it can be removed", () => {
   const memory = new MemoryPool(2);
   const volume = memory.createVolume(1, 64 * MIB);

@@ -68,6 +68,7 @@ export function poolUsageOf(
     if (volume.deletedAtMs > 0) spareBytes += volume.copies * exclusiveOf(volume);
   }
   const holders = pool.disks.holders();
+  const growthBlocks = Math.max(0, room.leftOn(holders, 1, ""));
   const there = disks.filter((disk) => disk.state === "online" || disk.state === "draining");
   return {
     sizeBytes: there.reduce((sum, disk) => sum + disk.sizeBytes, 0),
@@ -77,8 +78,9 @@ export function poolUsageOf(
       table.liveBlocksMost === 0 ? 1 : (table.usedCount * DATA_BLOCKS) / table.liveBlocksMost,
     ...work,
     promisedBytes: room.promised * BLOCK_SIZE,
-    usableBytes: room.usableOn(holders) * BLOCK_SIZE,
-    growthBytes: Math.max(0, room.leftOn(holders, 1, "")) * BLOCK_SIZE,
+    // The spare segments of volumes with two copies are not kept before one of them holds something.
+    usableBytes: Math.max(growthBlocks, room.usableOn(holders)) * BLOCK_SIZE,
+    growthBytes: growthBlocks * BLOCK_SIZE,
     spareBytes,
     repairedBlocks: reader.repairedBlocks,
     lostBlocks: reader.lostBlocks,
