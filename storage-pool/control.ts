@@ -259,6 +259,8 @@ export async function makeClone(
     await daemon.target.ask("deleteVolume", { pool, id: entry.id, name: entry.name });
     throw thrown;
   }
+  // What only the clone has would be let go of by a catalogue that does not know it.
+  await outdateCopies(daemon, pool);
   return complete;
 }
 

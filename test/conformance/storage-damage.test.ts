@@ -243,7 +243,7 @@ test("a catalogue from a backup, older than the disks, frees nothing: it is refu
   expect(await storage.plinth("pool", "check")).toMatch(/old +proven/);
 }, 240_000);
 
-test("a catalogue that was copied before a disk came, or before a volume went back or grew, is refused though the pool was not opened since", async () => {
+test("a catalogue that was copied before a disk came, or before a volume went back, grew or was cloned, is refused though the pool was not opened since", async () => {
   await start();
   const put = (from: string, to: string) => {
     rmSync(join(storage.dir, to, "catalogue"), { recursive: true, force: true });
@@ -256,6 +256,7 @@ test("a catalogue that was copied before a disk came, or before a volume went ba
     () => storage.call("disk.add", { pool: "default", disks: [join(storage.dir, "d1")] }),
     () => storage.call("volume.revert", { name: "v", snapshot: "one" }),
     () => storage.call("volume.grow", { name: "v", sizeBytes: 32 * MIB }),
+    () => storage.plinth("volume", "clone", "w", "v", "one"),
   ];
   for (const change of changes) {
     put("s", "backup");
