@@ -26,6 +26,8 @@ export interface DirectionVerdict {
   readonly isolatedBy: readonly string[];
   /** The rule that decided; absent when none did: then isolation alone denies, and its absence allows. */
   readonly rule?: CompiledRule;
+  /** Other rules of network policies that allow it as well: taking `rule` away changes nothing. */
+  readonly allowedToo?: readonly CompiledRule[];
   /** The admin rule that passed the connection on to the other tiers. */
   readonly passedBy?: CompiledRule;
 }
@@ -47,30 +49,34 @@ function judgeDirection(policies: PolicySet, direction: Direction, connection: C
   const subject = direction === "Egress" ? connection.source : connection.destination;
   const peer = direction === "Egress" ? connection.destination : connection.source;
   if (subject.identity === IDENTITY_WORLD) return { direction, allowed: true, isolatedBy: [] };
-  const find = (rules: readonly CompiledRule[]): CompiledRule | undefined =>
-    rules.find(
-      (rule) =>
-        rule.direction === direction &&
-        rule.subject === subject.identity &&
-        rule.peers.some((one) => peerFits(one, peer)) &&
-        (rule.ports?.some((one) => portsFit(one, connection)) ?? true),
-    );
-  const admin = find(policies.tier("Admin").flatMap(({ rules }) => rules));
+  const fits = (rule: CompiledRule): boolean =>
+    rule.direction === direction &&
+    rule.subject === subject.identity &&
+    rule.peers.some((one) => peerFits(one, peer)) &&
+    (rule.ports?.some((one) => portsFit(one, connection)) ?? true);
+  const admin = policies
+    .tier("Admin")
+    .flatMap(({ rules }) => rules)
+    .find(fits);
   if (admin !== undefined && admin.action !== "Pass")
     return { direction, allowed: admin.action === "Allow", isolatedBy: [], rule: admin };
   const passed = admin === undefined ? {} : { passedBy: admin };
   const isolatedBy = policies.isolationOf(subject.identity)[direction];
   if (isolatedBy.length > 0) {
-    const rule = find(isolatedBy.flatMap((key) => policies.rulesOf(key)));
+    const [rule, ...others] = isolatedBy.flatMap((key) => policies.rulesOf(key)).filter(fits);
     return {
       direction,
       allowed: rule !== undefined,
       isolatedBy,
       ...(rule === undefined ? {} : { rule }),
+      ...(others.length === 0 ? {} : { allowedToo: others }),
       ...passed,
     };
   }
-  const rule = find(policies.tier("Baseline").flatMap(({ rules }) => rules));
+  const rule = policies
+    .tier("Baseline")
+    .flatMap(({ rules }) => rules)
+    .find(fits);
   const decided = rule === undefined ? {} : { rule };
   return { direction, allowed: rule?.action !== "Deny", isolatedBy, ...decided, ...passed };
 }

@@ -18,6 +18,23 @@ describe("explain()", () => {
     expect(answer.path.at(-1)).toMatchObject({ table: "output", resource: "Port/shop/web1" });
   });
 
+  it("names every rule that allows it, as all of them must change to shut it off", () => {
+    const opens = (name: string) => ({
+      namespace: "shop",
+      name,
+      spec: { podSelector: {}, ingress: [{ ports: [{ port: 80 }] }] },
+    });
+    const said = (...policies: Parameters<typeof createShop>[0] & object) =>
+      explain(createShop(policies).compiler, question("shop/client", "shop/web1", 80)).text[1];
+    expect(said(opens("a"), opens("b"))).toBe(
+      "may reach shop/web1: ingress[0] of policy shop/a, ingress[0] of policy shop/b allow it",
+    );
+    expect(said(opens("a"))).toBe("may reach shop/web1: ingress[0] of policy shop/a allows it");
+    expect(said(...["a", "b", "c", "d", "e", "f"].map((name) => opens(name)))).toMatch(
+      /policy shop\/e and 1 more allow it$/,
+    );
+  });
+
   it("says of each direction that denies what would have to change", () => {
     const answer = explain(compiler, question("shop/web1-back", "shop/db", 5432));
     expect(answer.allowed).toBe(false);

@@ -48,6 +48,8 @@ export interface Explanation {
   readonly path: readonly ExplainStep[];
 }
 
+/** Of rules that allow the same. */
+const RULES_SHOWN = 5;
 const PROTOCOLS = { TCP: 6, UDP: 17, SCTP: 132, ICMP: 1 } as const;
 
 /** An end of the question: a machine's port, or an address outside. */
@@ -139,13 +141,19 @@ function addressOf(port: PortView, family: 4 | 6): IpAddress {
 type RuleName = (rule: CompiledRule) => string;
 
 function sentence(verdict: DirectionVerdict, { key, port }: AskedEnd, ruleName: RuleName): string {
-  const { direction, allowed, isolatedBy, rule, passedBy } = verdict;
+  const { direction, allowed, isolatedBy, rule, allowedToo = [], passedBy } = verdict;
   const word = direction === "Egress" ? "leave" : "reach";
   const way = direction.toLowerCase();
   const after = passedBy === undefined ? "" : ` (${ruleName(passedBy)} passes it on)`;
   if (port === undefined) return `may ${word} ${key}: no policy speaks of addresses that no machine has`;
   const may = `${allowed ? "may" : "may not"} ${word} ${key}`;
-  if (rule !== undefined) return `${may}: ${ruleName(rule)} ${allowed ? "allows" : "denies"} it${after}`;
+  if (rule !== undefined) {
+    const names = [...new Set([rule, ...allowedToo].map(ruleName))];
+    const more = names.length - RULES_SHOWN;
+    const all = `${names.slice(0, RULES_SHOWN).join(", ")}${more > 0 ? ` and ${more} more` : ""}`;
+    if (!allowed) return `${may}: ${all} denies it${after}`;
+    return `${may}: ${all} ${names.length === 1 ? "allows" : "allow"} it${after}`;
+  }
   if (isolatedBy.length === 0) return `${may}: no policy isolates it for ${way}${after}`;
   return `${may}: no rule of ${isolatedBy.map(policyName).join(", ")} allows it${after}`;
 }
