@@ -42,5 +42,9 @@ export const CHANGE_RECORDS_MAX = 256;
 export const PLAN_GROUPS_MAX = 512;
 export const PLAN_GROUP_PAIRS_MAX = 4_096;
 export const PLAN_BLOCKS_MAX = 512;
-/** Pairs that such a plan names one by one. */
+/** Pairs of groups that a plan of everything compares: some seconds of work, in which the controller does nothing else. */
+export const PLAN_PAIRS_COMPARED_MAX = 32_768;
+/** Lines that it has at most with every port named. */
+export const PLAN_LINES_MAX = 250_000;
+/** Pairs that a plan by groups names one by one. */
 export const PLAN_PAIRS_NAMED_MAX = 100;

@@ -1,16 +1,16 @@
 // What changes would do, looked at before they are made: reachability gained and lost, and promises broken. Pure.
 import type { Compiler } from "../compiler.js";
 import type { InventoryChange } from "../inputs.js";
-import { type GroupPlan, groupPlanOf, type TooMany } from "./group-plan.js";
+import { type GroupPlan, groupPlanOf } from "./group-plan.js";
 import { type Breach, breachesOf, breachKeys } from "./invariants.js";
-import { comparePlan, type Plan } from "./plan.js";
+import { boundedPlan, type Plan, type TooMany } from "./plan.js";
 
 /** More breaches than these are not told; one is enough to refuse. */
 const BREACHES_MAX = 10;
 
 export interface ChangeReview {
   /** Given when asked for. */
-  readonly plan?: Plan;
+  readonly plan?: Plan | TooMany;
   /** The same among very many ports, when asked for. */
   readonly groups?: GroupPlan | TooMany;
   /** Only those that the changes bring about. */
@@ -28,7 +28,7 @@ export function reviewChanges(
   const after = compiler.fork(changes);
   return {
     ...groups,
-    ...(options.plan ? { plan: comparePlan(compiler, after) } : {}),
+    ...(options.plan ? { plan: boundedPlan(compiler, after) } : {}),
     breaches: newBreaches(compiler, after),
   };
 }

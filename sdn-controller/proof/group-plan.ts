@@ -9,7 +9,15 @@ import { type IpPrefix, ipMaskOf, parseIpPrefix } from "../network/ip-address.js
 import { addressesOf, type PortView } from "../network/views.js";
 import { relevanceOf } from "../policy/identity.js";
 import { modelOfAdminPolicy, modelOfNetworkPolicy, type PolicyModel } from "../policy/policy-model.js";
-import { compareLines, type End, groupDifferences, linesOf, machineOf, type PlanLine } from "./plan.js";
+import {
+  compareLines,
+  type End,
+  groupDifferences,
+  linesOf,
+  machineOf,
+  type PlanLine,
+  type TooMany,
+} from "./plan.js";
 import { Reachability } from "./reachability.js";
 
 export interface GroupPlan {
@@ -19,11 +27,6 @@ export interface GroupPlan {
   /** Every pair by name where they are few; else groups as "namespace/{label=value}@network (COUNT ports)". */
   readonly gained: readonly PlanLine[];
   readonly lost: readonly PlanLine[];
-}
-
-/** Why a plan is not worked out. */
-export interface TooMany {
-  readonly tooMany: string;
 }
 
 interface Group {
@@ -65,8 +68,9 @@ export function groupPlanOf(compiler: Compiler, changes: readonly InventoryChang
     byEnds.set(ends, group);
   }
   const all = [...byEnds.keys()];
-  const about = isAboutPorts ? new Set(all.filter((ends) => isSingle(byEnds.get(ends)))) : undefined;
-  const found = [...groupDifferences(all, sides, about)].map(({ word, from, to, connections }) => {
+  const singles = new Set(all.filter((ends) => isSingle(byEnds.get(ends))));
+  const concerned = isAboutPorts ? { senders: singles, receivers: singles } : undefined;
+  const found = [...groupDifferences(all, sides, concerned)].map(({ word, from, to, connections }) => {
     const [source, destination] = [byEnds.get(from), byEnds.get(to)] as [Group, Group];
     const others = destination.members.length - (source === destination ? 1 : 0);
     return { word, source, destination, connections, pairs: source.members.length * others };

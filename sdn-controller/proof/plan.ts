@@ -1,8 +1,12 @@
 // What a change would do to reachability, before anything is installed: pairs and ports gained and lost. Both sides are
 // computed from compiled tables, those that are in force and those that the change would give. Pure.
+import { PlinthError } from "../../base/errors/index.js";
 import type { Compiler } from "../compiler.js";
 import type { InventoryChange } from "../inputs.js";
+import { PLAN_LINES_MAX, PLAN_PAIRS_COMPARED_MAX } from "../limits.js";
 import { hasIpv6, type PortView } from "../network/views.js";
+import type { Direction } from "../policy/network-policy.js";
+import { ChangedSubjects } from "./changed-subjects.js";
 import { differenceOf, formatPackets, isNothing, NO_PACKETS, type PacketSpace } from "./packet-space.js";
 import { Reachability } from "./reachability.js";
 
@@ -15,7 +19,10 @@ export interface PlanLine {
 }
 
 export interface Plan {
-  /** Sorted by source, then destination. Pairs with an end that comes or goes are among them. */
+  /**
+   * Sorted by source, then destination. Pairs with an end that comes or goes are among them. Of very many pairs one line for
+   * all ports that policies cannot tell apart, with the name of one.
+   */
   readonly gained: readonly PlanLine[];
   readonly lost: readonly PlanLine[];
 }
@@ -25,7 +32,10 @@ export function planOf(compiler: Compiler, changes: readonly InventoryChange[]):
   return comparePlan(compiler, after);
 }
 
-/** All pairs of machines with what may pass, as if everything were gained, and the names of all machines' ports. */
+/**
+ * All pairs of machines with what may pass, as if everything were gained, and the names of all machines' ports. Throws
+ * REACHABILITY_TOO_LARGE.
+ */
 export function reachablePairs(compiler: Compiler): {
   readonly pairs: readonly PlanLine[];
   readonly machines: readonly string[];
@@ -33,15 +43,63 @@ export function reachablePairs(compiler: Compiler): {
   const nothing = compiler.bare();
   const sides = { before: new Reachability(nothing), after: new Reachability(compiler) };
   const machines = groupsOf(nothing, compiler, sides).flatMap((group) => group.map(({ text }) => text));
-  return { pairs: comparePlan(nothing, compiler).gained, machines: machines.sort() };
+  const plan = boundedPlan(nothing, compiler);
+  if ("tooMany" in plan) throw new PlinthError("REACHABILITY_TOO_LARGE", plan.tooMany);
+  return { pairs: plan.gained, machines: machines.sort() };
 }
 
 export function comparePlan(before: Compiler, after: Compiler): Plan {
+  return planOfComparison(comparisonOf(before, after));
+}
+
+/** Why a plan is not worked out. */
+export interface TooMany {
+  readonly tooMany: string;
+}
+
+/** The same, unless it would hold up the controller for long. */
+export function boundedPlan(before: Compiler, after: Compiler): Plan | TooMany {
+  const comparison = comparisonOf(before, after);
+  let left = PLAN_PAIRS_COMPARED_MAX;
+  for (const _pair of pairsOf(comparison.groups, comparison.concerned)) {
+    if (left-- > 0) continue;
+    const text = `policies tell ${comparison.groups.length} groups of ports apart`;
+    return { tooMany: `${text}: more than ${PLAN_PAIRS_COMPARED_MAX} pairs of them may change` };
+  }
+  return planOfComparison(comparison);
+}
+
+interface Comparison {
+  readonly groups: readonly (readonly End[])[];
+  readonly sides: Sides;
+  readonly concerned: Concerned;
+}
+
+function comparisonOf(before: Compiler, after: Compiler): Comparison {
   const sides = { before: new Reachability(before), after: new Reachability(after) };
+  const groups = groupsOf(before, after, sides);
+  const changed = new ChangedSubjects(before, after);
+  const differs = (direction: Direction) =>
+    new Set(groups.filter(([one]) => one !== undefined && changed.mayDiffer(one, direction)));
+  return { groups, sides, concerned: { senders: differs("Egress"), receivers: differs("Ingress") } };
+}
+
+function planOfComparison({ groups, sides, concerned }: Comparison): Plan {
+  const found = [...groupDifferences(groups, sides, concerned)];
+  const count = found.reduce((sum, { from, to }) => sum + from.length * to.length, 0);
   const plan: { readonly gained: PlanLine[]; readonly lost: PlanLine[] } = { gained: [], lost: [] };
-  for (const { word, from, to, connections } of groupDifferences(groupsOf(before, after, sides), sides))
-    plan[word].push(...linesOf(from, to, connections));
+  for (const { word, from, to, connections } of found) {
+    if (count > PLAN_LINES_MAX)
+      plan[word].push({ source: groupText(from), destination: groupText(to), connections });
+    else for (const line of linesOf(from, to, connections)) plan[word].push(line);
+  }
   return { gained: plan.gained.sort(compareLines), lost: plan.lost.sort(compareLines) };
+}
+
+/** One of a group, and how many others there are. */
+function groupText(group: readonly End[]): string {
+  const [first = "", ...others] = group.map(({ text }) => text).sort();
+  return others.length === 0 ? first : `${first} and ${others.length} like it`;
 }
 
 interface Sides {
@@ -57,26 +115,38 @@ export interface GroupDifference {
   readonly connections: string;
 }
 
-/** Of groups of ports that neither side can tell apart, those pairs that have one of `about` at an end. */
+/** Groups that may send, or be sent to, other than before. */
+export interface Concerned {
+  readonly senders: ReadonlySet<readonly End[]>;
+  readonly receivers: ReadonlySet<readonly End[]>;
+}
+
+/** Of groups of ports that neither side can tell apart, those pairs of which an end is concerned. */
 export function* groupDifferences(
   groups: readonly (readonly End[])[],
   sides: Sides,
-  about?: ReadonlySet<readonly End[]>,
+  concerned?: Concerned,
 ): Generator<GroupDifference> {
-  const all = neighboursOf(groups);
-  const few = about === undefined ? all : neighboursOf([...about]);
-  for (const from of groups) {
-    for (const to of (about?.has(from) ? all : few)(from)) {
-      const pair = [from[0], to.find((end) => end !== from[0])] as const;
-      if (pair[0] === undefined || pair[1] === undefined) continue;
-      const [before4, before6] = spacesOf(sides.before, pair[0].before, pair[1].before);
-      const [after4, after6] = spacesOf(sides.after, pair[0].after, pair[1].after);
-      const gained = [differenceOf(after4, before4), differenceOf(after6, before6)] as const;
-      const lost = [differenceOf(before4, after4), differenceOf(before6, after6)] as const;
-      for (const connections of textsOf(from, to, gained)) yield { word: "gained", from, to, connections };
-      for (const connections of textsOf(from, to, lost)) yield { word: "lost", from, to, connections };
-    }
+  for (const [from, to] of pairsOf(groups, concerned)) {
+    const pair = [from[0], to.find((end) => end !== from[0])] as const;
+    if (pair[0] === undefined || pair[1] === undefined) continue;
+    const [before4, before6] = spacesOf(sides.before, pair[0].before, pair[1].before);
+    const [after4, after6] = spacesOf(sides.after, pair[0].after, pair[1].after);
+    const gained = [differenceOf(after4, before4), differenceOf(after6, before6)] as const;
+    const lost = [differenceOf(before4, after4), differenceOf(before6, after6)] as const;
+    for (const connections of textsOf(from, to, gained)) yield { word: "gained", from, to, connections };
+    for (const connections of textsOf(from, to, lost)) yield { word: "lost", from, to, connections };
   }
+}
+
+function* pairsOf(
+  groups: readonly (readonly End[])[],
+  concerned?: Concerned,
+): Generator<readonly [readonly End[], readonly End[]]> {
+  const all = neighboursOf(groups);
+  const few = concerned === undefined ? all : neighboursOf([...concerned.receivers]);
+  for (const from of groups)
+    for (const to of (concerned?.senders.has(from) ? all : few)(from)) yield [from, to];
 }
 
 /** Of a group those that are on its network, before or after: no other can reach it or be reached. */

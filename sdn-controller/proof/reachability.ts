@@ -81,14 +81,14 @@ export interface AddressPair {
 type Packet = ReadonlyMap<OxmFieldName, bigint>;
 
 export class Reachability {
-  readonly #tables = new Map<TableName, Map<bigint, TableFlow[]>>();
+  /** By table, subject and peer. */
+  readonly #tables = new Map<TableName, Map<bigint, ByPeer<TableFlow>>>();
   readonly #prefixes: readonly { readonly family: IpFamily; readonly value: bigint; readonly mask: bigint }[];
   readonly #known = new Map<string, PacketSpace>();
   readonly #spaces = new Map<string, PacketSpace>();
   readonly #classes = new Map<string, string>();
-  readonly #merged = new Map<string, readonly TableFlow[]>();
   /** Of each conjunction: for each clause the flows of which one must match. */
-  readonly #clauses = new Map<string, TableMatch[][]>();
+  readonly #clauses = new Map<string, ByPeer<TableMatch>[]>();
   /** By port. */
   readonly #identities = new Map<string, number>();
 
@@ -110,8 +110,9 @@ export class Reachability {
       if (flow.clauses === undefined) this.#add(flow.table, compact);
       for (const { id, clause, clauseCount } of flow.clauses ?? []) {
         const key = `${flow.table} ${id}`;
-        const clauses = this.#clauses.get(key) ?? Array.from({ length: clauseCount }, () => []);
-        clauses[clause]?.push(compact);
+        const clauses =
+          this.#clauses.get(key) ?? Array.from({ length: clauseCount }, (): ByPeer<TableMatch> => new Map());
+        addByPeer(clauses[clause] as ByPeer<TableMatch>, flow.table, compact);
         this.#clauses.set(key, clauses);
       }
     }
@@ -123,9 +124,10 @@ export class Reachability {
     const key = `${family ?? ""} ${this.classOf(source)} ${this.classOf(destination)}`;
     let space = source.key === destination.key ? NO_PACKETS : this.#known.get(key);
     if (space === undefined) {
-      space = this.pairsBetween(source, destination)
-        .filter((pair) => family === undefined || pair.source.family === family)
-        .reduce((sum, pair) => unionOf(sum, pair.space), NO_PACKETS);
+      space = this.pairsBetween(source, destination, family).reduce(
+        (sum, pair) => unionOf(sum, pair.space),
+        NO_PACKETS,
+      );
       this.#known.set(key, space);
     }
     return space;
@@ -137,11 +139,12 @@ export class Reachability {
     return others.reduce((sum, pair) => intersectionOf(sum, pair.space), first?.space ?? NO_PACKETS);
   }
 
-  /** The same for each pair of addresses of one family, IPv4 first; empty when nothing ever passes. */
-  pairsBetween(source: PortView, destination: PortView): AddressPair[] {
+  /** The same for each pair of addresses of one family (of `only`, or IPv4 first); empty when nothing ever passes. */
+  pairsBetween(source: PortView, destination: PortView, only?: IpFamily): AddressPair[] {
     if (source.network.key !== destination.network.key || source.key === destination.key) return [];
     const [from, to] = [source, destination].map(addressesOf) as [IpAddress[], IpAddress[]];
-    return from.flatMap((one) =>
+    const some = only === undefined ? from : from.filter(({ family }) => family === only);
+    return some.flatMap((one) =>
       to
         .filter((other) => other.family === one.family)
         .map((other) => {
@@ -194,12 +197,12 @@ export class Reachability {
   }
 
   #add(table: TableName, flow: TableFlow): void {
-    const subjects = this.#tables.get(table) ?? new Map<bigint, TableFlow[]>();
+    const subjects = this.#tables.get(table) ?? new Map<bigint, ByPeer<TableFlow>>();
     this.#tables.set(table, subjects);
-    const subject = flow.concrete.find(({ field }) => field === subjectOf(table))?.value ?? ANY_SUBJECT;
-    const flows = subjects.get(subject) ?? [];
-    flows.push(flow);
-    subjects.set(subject, flows);
+    const subject = exactly(flow, subjectOf(table));
+    const peers = subjects.get(subject) ?? new Map();
+    addByPeer(peers, table, flow);
+    subjects.set(subject, peers);
   }
 
   #walk(table: TableName, packets: PacketSpace, packet: Packet): PacketSpace {
@@ -221,34 +224,53 @@ export class Reachability {
   /** Of a conjunction what all of its clauses have, of a clause what any of its flows has. */
   #spaceOfFlow(table: TableName, { space, conjunction }: TableFlow, packet: Packet): PacketSpace {
     if (conjunction === undefined) return space;
-    const clauses = this.#clauses.get(`${table} ${conjunction}`) ?? [[]];
+    const clauses = this.#clauses.get(`${table} ${conjunction}`) ?? [new Map() as ByPeer<TableMatch>];
     return clauses.reduce((whole, flows) => {
-      const any = flows
+      const any = ofPeer(flows, table, packet)
         .filter((flow) => fits(flow, packet))
         .reduce((sum, flow) => unionOf(sum, flow.space), NO_PACKETS);
       return intersectionOf(whole, any);
     }, space);
   }
 
-  /** Flows about the packet's subject and about any, highest priority first. */
+  /** Flows about the packet's subject or any, and its peer or any: highest priority first. */
   #candidates(table: TableName, packet: Packet): readonly TableFlow[] {
-    const subject = packet.get(subjectOf(table)) ?? 0n;
-    const key = `${table} ${subject}`;
-    let flows = this.#merged.get(key);
-    if (flows === undefined) {
-      const subjects = this.#tables.get(table);
-      const all = [...(subjects?.get(subject) ?? []), ...(subjects?.get(ANY_SUBJECT) ?? [])];
-      flows = all.sort((a, b) => b.priority - a.priority);
-      this.#merged.set(key, flows);
-    }
-    return flows;
+    const subjects = this.#tables.get(table);
+    const own = subjects?.get(packet.get(subjectOf(table)) ?? 0n);
+    const all = [own, subjects?.get(ANY)].flatMap((peers) =>
+      peers === undefined ? [] : ofPeer(peers, table, packet),
+    );
+    return all.sort((a, b) => b.priority - a.priority);
   }
 }
 
-const ANY_SUBJECT = -1n;
+/** Flows by the one peer that they are about, or under ANY. */
+type ByPeer<T> = Map<bigint, T[]>;
+
+const ANY = -1n;
+
+function addByPeer<T extends TableMatch>(flows: ByPeer<T>, table: TableName, flow: T): void {
+  const peer = exactly(flow, peerOf(table));
+  const own = flows.get(peer);
+  if (own === undefined) flows.set(peer, [flow]);
+  else own.push(flow);
+}
+
+function ofPeer<T>(flows: ByPeer<T>, table: TableName, packet: Packet): T[] {
+  return [...(flows.get(packet.get(peerOf(table)) ?? 0n) ?? []), ...(flows.get(ANY) ?? [])];
+}
+
+/** The one value of the field that a flow matches; ANY where it matches several. */
+function exactly({ concrete }: TableMatch, field: OxmFieldName): bigint {
+  return concrete.find((one) => one.field === field && one.mask === undefined)?.value ?? ANY;
+}
 
 function subjectOf(table: TableName): OxmFieldName {
   return table === "egress" || table === "admin-egress" ? "reg2" : "reg3";
+}
+
+function peerOf(table: TableName): OxmFieldName {
+  return table === "egress" || table === "admin-egress" ? "reg3" : "reg2";
 }
 
 function fits({ concrete }: TableMatch, packet: Packet): boolean {

@@ -34,13 +34,16 @@ async function planAction(options: PlanOptions): Promise<void> {
 }
 
 function formatReview({ plan, breaches }: ChangeReview): string {
-  const { gained, lost } = plan ?? { gained: [], lost: [] };
+  const unknown = plan !== undefined && "tooMany" in plan ? plan.tooMany : undefined;
+  const { gained, lost } = plan === undefined || "tooMany" in plan ? { gained: [], lost: [] } : plan;
   const line = (sign: string) => (one: PlanLine) =>
     `${sign} ${one.source} => ${one.destination} : ${one.connections}`;
   const summary =
-    gained.length + lost.length === 0
-      ? "Reachability stays as it is."
-      : `${gained.length} gained, ${lost.length} lost.`;
+    unknown !== undefined
+      ? `What would be gained or lost is not worked out: ${unknown}.`
+      : gained.length + lost.length === 0
+        ? "Reachability stays as it is."
+        : `${gained.length} gained, ${lost.length} lost.`;
   return [...gained.map(line("+")), ...lost.map(line("-")), summary, ...breaches.map(formatBreach)].join(
     "\n",
   );

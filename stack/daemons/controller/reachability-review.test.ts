@@ -317,6 +317,34 @@ describe("the audit log of labels and of many ports", () => {
   });
 });
 
+describe("a change that is too large to be worked out", () => {
+  it("says so to whoever tries it, and in the audit log", async () => {
+    const plan = {
+      tooMany: "policies tell 900 groups of ports apart: more than 32768 pairs of them may change",
+    };
+    const controller = {
+      compiler: { inventory: { portCount: 3 } },
+      review: (): ChangeReview => ({ plan, breaches: [] }),
+    };
+    const reviewer = new ReachabilityReviewer({
+      controller: async () => controller as unknown as SdnController,
+      portsOf: () => [],
+      machineOf: () => undefined,
+    });
+    const object = { metadata: { namespace: "t0", name: "p0" }, spec: { podSelector: {} } };
+    const change = {
+      kind: kindByName("NetworkPolicy"),
+      objects: [object as unknown as ApiObject] as const,
+      gone: false,
+    };
+    const tried = await reviewer.review({ ...change, dryRun: true });
+    expect(tried.warnings).toEqual([`what it would gain or lose is not worked out: ${plan.tooMany}`]);
+    expect((await reviewer.review({ ...change, dryRun: false })).notes).toEqual({
+      "plinth.dev/reachability": JSON.stringify({ unknown: plan.tooMany }),
+    });
+  });
+});
+
 describe("an invariant", () => {
   it("refuses the policy that would break it, with a packet that shows how", async () => {
     await never("web", "db");

@@ -150,6 +150,7 @@ export class ReachabilityReviewer implements Reviewer {
 function noteOf({ plan, groups }: ChangeReview): string {
   if (groups !== undefined) return groupNote(groups);
   if (plan === undefined) return JSON.stringify({ unknown: "it was not worked out" });
+  if ("tooMany" in plan) return JSON.stringify({ unknown: plan.tooMany });
   return JSON.stringify(linesNote(plan, "pairsLeftOut"));
 }
 
@@ -171,6 +172,7 @@ function lineText({ source, destination, connections }: PlanLine): string {
 
 function planWarnings({ plan }: ChangeReview): string[] {
   if (plan === undefined) return [];
+  if ("tooMany" in plan) return [`what it would gain or lose is not worked out: ${plan.tooMany}`];
   const say = (word: string, lines: readonly PlanLine[]): string[] => {
     const told = lines.slice(0, LINES_MAX).map((line) => `${word} ${lineText(line)}`);
     return lines.length > LINES_MAX ? [...told, `${word} ${lines.length - LINES_MAX} pairs more`] : told;
