@@ -108,4 +108,18 @@ describe("the Open_vSwitch schema", () => {
     );
     expect(mine["version"]).toBe(published["version"]);
   });
+
+  it("is told of each database by _Server, its own among them", async () => {
+    for (const endpoint of [`unix:${join(dir, "ours.sock")}`, real.endpoint]) {
+      const peer = await connectJsonRpc(endpoint);
+      const select = { op: "select", table: "Database", where: [], columns: ["name", "schema"] };
+      const [{ rows }] = (await peer.call("transact", ["_Server", select])) as [
+        { rows: Record<string, string>[] },
+      ];
+      peer.close();
+      const told = new Map(rows.map(({ name, schema }) => [name, JSON.parse(schema!) as Json]));
+      expect([...told.keys()].sort()).toEqual(["Open_vSwitch", "_Server"]);
+      for (const [name, schema] of told) expect(schema).toEqual(await schemaAt(endpoint, name));
+    }
+  });
 });

@@ -286,7 +286,7 @@ function describeDatabases(own: Database, databases: readonly Database[]): void 
         model: "standalone",
         connected: true,
         leader: true,
-        ...(schema === SERVER_SCHEMA ? {} : { schema: stringifyExactJson(encodeSchema(schema)) }),
+        schema: stringifyExactJson(encodeSchema(schema)),
       }),
     ),
   );
