@@ -9,6 +9,8 @@ import { runOfctl } from "../../vswitch/index.js";
 import { ControllerPeer } from "../../vswitch/testing/controller-peer.js";
 import { freePort } from "../support/controller-process.js";
 import { createIdentity, type Identity } from "../support/identity.js";
+import { flowMod, message } from "../support/openflow-bytes.js";
+import { RawOpenFlow } from "../support/raw-openflow.js";
 import { type RunResult, requirePrograms, run } from "../support/run.js";
 import { SwitchProcess } from "../support/switch.js";
 import { runInside } from "../support/tool-run.js";
@@ -153,6 +155,20 @@ describe("a controller over TLS", () => {
       server.close();
     }
   });
+});
+
+it("a bridge that goes tells that its flows are gone, as they asked for, and hangs up", async () => {
+  const peer = new RawOpenFlow(daemon.path("br0.mgmt"), 4);
+  const setConfig = message(9, [0, 0, 0xff, 0xff]);
+  expect(await peer.ask(setConfig, flowMod({ flags: 1, priority: 9 }))).toEqual([]);
+  await daemon.vsctl("add-br", "br1", "--", "del-br", "br0");
+  const removed = await peer.next(11);
+  expect([removed.readUInt16BE(16), removed[18]], "OFPRR_DELETE").toEqual([9, 2]);
+  await waitFor(() => peer.isClosed, "the end of the connection", DEADLINE_MS, 10);
+  expect(
+    peer.messages.map((one) => one[1]),
+    "nothing of its ports",
+  ).toEqual([]);
 });
 
 describe("the protocols of a bridge", () => {

@@ -56,6 +56,9 @@ table=20,priority=9,ipv6,ipv6_src=fd00::5 actions=ct(commit,zone=7,exec(set_fiel
 table=21,ipv6 actions=ct(table=22)
 table=21,ip actions=3
 table=22 actions=3
+metadata=22,udp actions=set_queue:3,3,2,dec_ttl,3,pop_queue,2
+metadata=22,udp6 actions=set_queue:3,2,pop_queue
+metadata=23,udp actions=set_queue:3,set_field:3->ip_dscp,2,push_vlan:0x8100,2,3
 priority=130,in_port=3,udp,tp_src=10 actions=dec_ttl,sample(probability=12345,collector_set_id=23456,obs_domain_id=34567,obs_point_id=45678),output:2,sample(probability=1,collector_set_id=3,sampling_port=3,egress)
 `;
 const OPTIONS =
@@ -70,6 +73,10 @@ const TCP_FRAME =
   "505400000007505400000009080045000028000000004006f97dc0a80001c0a80002000000500000000000000000500200000000000000";
 
 const TRACES: readonly (readonly string[])[] = [
+  ["br0", `metadata=22,in_port=1,udp,${IP},nw_tos=4,nw_ecn=1`],
+  ["br0", `metadata=22,in_port=1,udp,${IP},nw_tos=44`],
+  ["br0", "metadata=22,in_port=1,udp6,nw_tos=4,nw_ecn=2,nw_ttl=9"],
+  ["br0", `metadata=23,in_port=1,udp,${IP}`],
   ["br0", `metadata=21,in_port=2,tcp,tp_src=21,${IP}`],
   ["br0", `metadata=21,in_port=2,tcp,tp_src=21,${IP}`, "--ct-next", "est,trk", "--ct-next", "new,trk"],
   ["br0", `metadata=21,in_port=2,udp,udp_src=22,${IP}`],
@@ -195,6 +202,9 @@ beforeAll(async () => {
     await ovs.addPort("br0", `p${n}`, n, `i${n}`);
     await ours.addPort("br0", `p${n}`, n, `i${n}`);
   }
+  const queue = ["--", "--id=@q", "create", "qos", "type=linux-htb", "queues:3=@a"];
+  for (const one of [ovs, ours])
+    await one.vsctl("set", "port", "p2", "qos=@q", ...queue, "--", "--id=@a", "create", "queue", "dscp=11");
   for (const socket of [join(ovs.dir, "br0.mgmt"), ours.path("br0.mgmt")]) {
     const ofctl = (...words: string[]) => runOk("ovs-ofctl", ["-O", "OpenFlow13", ...words]);
     await ofctl("add-tlv-map", `unix:${socket}`, OPTIONS);

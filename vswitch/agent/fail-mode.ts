@@ -147,8 +147,16 @@ export class FailModeKeeper {
   }
 }
 
+/** Deletes all flows, of whatever table. */
+export const CLEAR_FLOWS: FlowMod = {
+  ...failModeFlow("delete", 0),
+  tableId: OFPTT_ALL,
+  cookieMask: 0n,
+  outPort: OFPP_ANY,
+};
+
 const CLEAR_ALL: readonly (FlowMod | GroupMod | MeterMod)[] = [
-  { ...failModeFlow("delete", 0), tableId: OFPTT_ALL, cookieMask: 0n, outPort: OFPP_ANY },
+  CLEAR_FLOWS,
   { type: "group_mod", xid: 0, command: "delete", groupType: "all", groupId: OFPG_ALL, buckets: [] },
   { type: "meter_mod", xid: 0, command: "delete", flags: 0, meterId: OFPM_ALL, bands: [] },
 ];

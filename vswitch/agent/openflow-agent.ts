@@ -14,7 +14,7 @@ import {
 } from "./controller-link.js";
 import { ControllerListener } from "./controller-listener.js";
 import { parseControllerTarget } from "./controller-target.js";
-import { type FailMode, FailModeKeeper, type StandingNote } from "./fail-mode.js";
+import { CLEAR_FLOWS, type FailMode, FailModeKeeper, type StandingNote } from "./fail-mode.js";
 import { CONTROLLERS_MAX } from "./limits.js";
 import { Listener } from "./listener.js";
 import { Roles } from "./roles.js";
@@ -160,6 +160,15 @@ export class OpenFlowAgent {
 
   get controllers(): readonly ControllerStatus[] {
     return [...this.#links.values()].map(({ link }) => link.status);
+  }
+
+  /** The bridge is about to go: as if all its flows were deleted, who wants to know is told; then as close(). */
+  async retire(): Promise<void> {
+    try {
+      await this.#modules.model.change([CLEAR_FLOWS]);
+    } finally {
+      await this.close();
+    }
   }
 
   /** Ends all connections and removes the sockets. The switch behind goes on. */

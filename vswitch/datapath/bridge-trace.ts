@@ -17,6 +17,7 @@ import {
 import { comesFromNowhere } from "../learn/index.js";
 import { PatchPort } from "../port/index.js";
 import type { Bridge } from "./bridge.js";
+import { withDscp } from "./dscp-mark.js";
 import type { PortSlot } from "./port-slot.js";
 
 interface TraceModules {
@@ -49,6 +50,12 @@ function optionsOf(bridge: Bridge, modules: TraceModules, nowMs: number): TraceO
     isLive: (port: number) => bridge.slot(port)?.forwards === true,
     beyond: (port: number) => beyond(bridge.slot(port), modules, nowMs),
     datapathPort: (port: number) => bridge.slot(port)?.datapathPort ?? port,
+    marked: (packet, port, queueId) => {
+      const dscp = bridge.slot(port)?.queues?.dscpOf(queueId) ?? -1;
+      if (dscp < 0) return -1;
+      pool.retain(packet);
+      return withDscp(pool, packet, dscp);
+    },
     ports: () => bridge.slots.filter(({ forwards }) => forwards).map(({ ofport }) => ofport),
     normal: (...args) => traceNormal(bridge, nowMs, ...args),
     refusal: (inPort) => {

@@ -296,6 +296,11 @@ export class PortQueues {
     return standard;
   }
 
+  /** What leaves by the queue, or by the one in its place, gets this DSCP; −1: it keeps its own. */
+  dscpOf(queueId: number): number {
+    return this.#queueOf(queueId).dscp;
+  }
+
   find(queueId: number): Queue | undefined {
     return this.#queues.find(({ config }) => config.queueId === queueId);
   }

@@ -37,6 +37,8 @@ export interface TraceOptions extends Omit<PipelineOptions, "observer" | "sink">
   readonly isLive: (port: number) => boolean;
   /** The number that the port has in the datapath. */
   readonly datapathPort: (port: number) => number;
+  /** The packet as it leaves by that queue of the port, if that changes its DSCP, for the caller to free; else −1. */
+  readonly marked: (packet: number, port: number, queueId: number) => number;
   /** Numbers of all ports that forward, for flooding. */
   readonly ports: () => readonly number[];
   /** Where NORMAL would send the packet: calls `send` for each copy and tells what it decided. */
@@ -63,6 +65,7 @@ export type NormalTrace = (
   send: TraceSend,
 ) => readonly TraceNode[];
 
+const DSCP: BitRange = { field: "ip_dscp", offset: 0, bits: 6 };
 const STATE_NEW_TRACKED = 0x21;
 /** Steps in one trace; a loop of resubmits ends in STEPS_MAX before. */
 const NODES_MAX = 20_000;
@@ -446,14 +449,8 @@ class Recorder implements PipelineObserver, PacketSink {
 
   miss(packet: number, key: Int32Array, tableId: number): void {
     const nothing = { flow: null, userdata: null, remainder: null } as const;
-    this.controller(packet, key, {
-      maxLength: 0xffff,
-      reason: 0,
-      controllerId: 0,
-      meterId: 0,
-      tableId,
-      ...nothing,
-    });
+    const request = { maxLength: 0xffff, reason: 0, controllerId: 0, meterId: 0, tableId };
+    this.controller(packet, key, { ...request, ...nothing });
   }
 
   isLive(port: number): boolean {
@@ -486,8 +483,14 @@ class Recorder implements PipelineObserver, PacketSink {
       this.#cross(packet, beyond);
       return;
     }
-    if (this.#key === undefined) this.#run.output.commit(packet);
-    else this.#run.output.commitKey(this.#key, packet);
-    this.#run.output.output(this.#options.datapathPort(port), cut);
+    const { output, megaflow } = this.#run;
+    if (this.#key === undefined) output.commit(packet);
+    else {
+      const marked = this.#options.marked(packet, port, queueOf(this.#key));
+      if (marked >= 0) megaflow.reads(DSCP, this.#key);
+      output.commitKey(this.#key, marked >= 0 ? marked : packet);
+      if (marked >= 0) this.#options.pool.free(marked);
+    }
+    output.output(this.#options.datapathPort(port), cut);
   }
 }

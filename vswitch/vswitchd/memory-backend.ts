@@ -53,6 +53,10 @@ export class MemoryBackend implements SwitchBackend {
     this.#bridge(config.name).config = config;
   }
 
+  async retireBridge(name: string): Promise<void> {
+    this.#call("retireBridge", name);
+  }
+
   async removeBridge(name: string): Promise<void> {
     this.#call("removeBridge", name);
     if (this.#bridge(name).ports.size > 0) throw new PlinthError("BRIDGE_BUSY", `bridge ${name} has ports`);

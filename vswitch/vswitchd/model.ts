@@ -163,6 +163,8 @@ export interface SwitchBackend {
   addBridge(bridge: BridgeConfig): Promise<void>;
   /** Anything but uuid and name may differ from before. Flows stay. */
   setBridge(bridge: BridgeConfig): Promise<void>;
+  /** The bridge is about to go, and its ports before it: controllers learn that its flows are gone, and no more. */
+  retireBridge(name: string): Promise<void>;
   /** Its ports were removed before. */
   removeBridge(name: string): Promise<void>;
   addPort(bridge: string, port: NumberedPort): Promise<void>;

@@ -18,6 +18,7 @@ export interface AppliedBridge {
 export type AppliedSwitch = ReadonlyMap<string, AppliedBridge>;
 
 export type Action =
+  | { readonly kind: "retireBridge"; readonly name: string }
   | { readonly kind: "removePort"; readonly bridge: string; readonly name: string }
   | { readonly kind: "removeBridge"; readonly name: string }
   | { readonly kind: "addBridge"; readonly config: BridgeConfig }
@@ -35,6 +36,7 @@ export function plan(applied: AppliedSwitch, model: SwitchConfig): Action[] {
   );
   for (const [name, bridge] of applied) {
     if (isSameBridge(wanted.get(name)?.config, bridge.config)) continue;
+    removals.push({ kind: "retireBridge", name });
     for (const port of bridge.ports.keys()) removals.push({ kind: "removePort", bridge: name, name: port });
     removals.push({ kind: "removeBridge", name });
   }

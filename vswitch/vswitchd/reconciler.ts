@@ -109,6 +109,9 @@ export class Reconciler {
   async #carryOut(action: Action): Promise<void> {
     const { backend } = this.#modules;
     switch (action.kind) {
+      case "retireBridge":
+        await this.#attempt(action, undefined, () => backend.retireBridge(action.name));
+        return;
       case "removePort":
         await this.#attempt(action, undefined, () => backend.removePort(action.bridge, action.name));
         this.applied.get(action.bridge)?.ports.delete(action.name);

@@ -273,6 +273,10 @@ export class DatapathBackend implements Backend {
     bridge.config = config;
   }
 
+  async retireBridge(name: string): Promise<void> {
+    await this.#bridge(name).agent.retire();
+  }
+
   async removeBridge(name: string): Promise<void> {
     await this.#bridge(name).agent.close();
     this.#bridges.delete(name);
