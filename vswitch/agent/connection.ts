@@ -27,6 +27,7 @@ import { MessageSender } from "./message-sender.js";
 import { MonitorChannel } from "./monitor-channel.js";
 import { RequestDispatcher } from "./request-dispatcher.js";
 import type { ConnectionState } from "./requests.js";
+import { demotion } from "./role-status.js";
 import type { Roles } from "./roles.js";
 import type { SwitchEvent, SwitchModel } from "./switch-model.js";
 import type { Watches } from "./watches.js";
@@ -165,6 +166,11 @@ export class Connection implements ConnectionState {
   /** The controller is silent, and has been asked whether it is there. */
   get isProbing(): boolean {
     return this.#session.isProbing;
+  }
+
+  onDemoted(): void {
+    if (this.isEstablished && this.version === OFP13_VERSION)
+      this.#sender.send(demotion(this.#modules.roles.generationId), 0);
   }
 
   /** Sends the event if this connection wants it. */

@@ -238,6 +238,12 @@ describe("OpenFlowAgent", () => {
     expect(await second.next("error")).toMatchObject({ errorType: 11, code: 0 });
     second.send({ type: "role_request", role: "master", generationId: 6n });
     await second.next("role_reply");
+    // ONFT_ROLE_STATUS: a slave by a master's request, in that election.
+    expect(await first.next("experimenter")).toMatchObject({
+      experimenter: 0x4f4e4600,
+      expType: 1911,
+      data: Uint8Array.of(0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 6),
+    });
     first.send(flowMod(), { type: "role_request", role: "nochange", generationId: 0n });
     expect(await first.next("role_reply")).toMatchObject({ role: "slave", generationId: 6n });
     expect(await first.next("error")).toMatchObject({ errorType: 1, code: 10 });

@@ -19,7 +19,10 @@ describe("Roles", () => {
     fc.assert(
       fc.property(start, fc.array(step, { maxLength: 60 }), (first, steps) => {
         const roles = new Roles();
-        const holders: RoleHolder[] = Array.from({ length: HOLDERS }, () => ({ role: "equal" }));
+        let demoted: number[] = [];
+        const holders = Array.from({ length: HOLDERS }, (_, n): RoleHolder => {
+          return { role: "equal", onDemoted: () => demoted.push(n) };
+        });
         for (const holder of holders) roles.join(holder);
         const model = holders.map(() => "equal");
         let newest: bigint | undefined;
@@ -46,6 +49,8 @@ describe("Roles", () => {
           if (role === "nochange") continue;
           const master = model.indexOf("master");
           if (role === "master" && master >= 0) model[master] = "slave";
+          expect(demoted).toEqual(role === "master" && master >= 0 && master !== who ? [master] : []);
+          demoted = [];
           model[who] = role;
           expect(holders.map((one) => one.role)).toEqual(model);
           expect(holders.filter((one) => one.role === "master").length).toBeLessThanOrEqual(1);

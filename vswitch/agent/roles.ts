@@ -6,6 +6,8 @@ import type { ControllerRole } from "../../base/openflow/index.js";
 /** A connection as far as roles are concerned. */
 export interface RoleHolder {
   role: Exclude<ControllerRole, "nochange">;
+  /** It was the master, and another one is now. */
+  onDemoted?(): void;
 }
 
 /** What a role reply carries while no election has been seen. */
@@ -45,7 +47,11 @@ export class Roles {
   /** The same without an election. */
   assign(holder: RoleHolder, role: RoleHolder["role"]): void {
     if (role === "master") {
-      for (const other of this.#holders) if (other.role === "master") other.role = "slave";
+      for (const other of this.#holders) {
+        if (other === holder || other.role !== "master") continue;
+        other.role = "slave";
+        other.onDemoted?.();
+      }
     }
     holder.role = role;
   }
