@@ -7,12 +7,15 @@ import { isIP } from "node:net";
 import { join, resolve } from "node:path";
 import { describeError, PlinthError } from "../base/errors/index.js";
 import { listenTcp, listenUnix } from "../base/linux/index.js";
+import type { Logger } from "../base/log/index.js";
 import type { NbdPlace } from "./nbd/nbd-listener.js";
 import { type NbdTls, readNbdTls } from "./nbd/nbd-tls.js";
 import { TlsGate } from "./nbd/tls-gate.js";
 import type { TargetHandle } from "./target/target-handle.js";
 
 const NBD_PORT = 10_809;
+/** Refused clients are told of no more often: whoever comes again and again does not fill the log. */
+const REFUSED_INTERVAL_MS = 10_000;
 
 export interface NbdEndpoint {
   readonly at:
@@ -30,15 +33,20 @@ export interface NbdEndpoint {
 export class NbdEndpoints {
   readonly #target: TargetHandle;
   readonly #dir: string;
+  readonly #log: Logger;
+  #refusedMs = Number.NEGATIVE_INFINITY;
+  /** Not told of. */
+  #refusedCount = 0;
   readonly #gates: TlsGate[] = [];
   /** Sockets of gates. */
   readonly #paths: string[] = [];
   #count = 0;
 
   /** `dir` holds the sockets behind the gates. */
-  constructor(target: TargetHandle, dir: string) {
+  constructor(target: TargetHandle, dir: string, log: Logger) {
     this.#target = target;
     this.#dir = dir;
+    this.#log = log;
   }
 
   /**
@@ -68,9 +76,21 @@ export class NbdEndpoints {
       ? undefined
       : await this.#behind(`tls-${number}-plain.sock`, "allowed", exports, readOnly);
     const { fd, port } = await listenAt(at);
-    this.#gates.push(await TlsGate.open({ fd, tls: options, innerPath: inner, plainPath: plain }));
+    const onRefused = (client: string, why: string): void => this.#noteRefused(client, why);
+    this.#gates.push(await TlsGate.open({ fd, tls: options, innerPath: inner, plainPath: plain, onRefused }));
     if (at.kind === "unix") this.#paths.push(resolve(at.path));
     return port;
+  }
+
+  #noteRefused(client: string, why: string): void {
+    const nowMs = performance.now();
+    if (nowMs - this.#refusedMs < REFUSED_INTERVAL_MS) {
+      this.#refusedCount++;
+      return;
+    }
+    this.#log.warn({ client, why, others: this.#refusedCount }, "a client could not agree on TLS with us");
+    this.#refusedMs = nowMs;
+    this.#refusedCount = 0;
   }
 
   async #behind(

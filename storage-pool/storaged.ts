@@ -126,7 +126,7 @@ export class StorageDaemon implements Storaged {
   }
 
   async serve(endpoint: NbdEndpoint): Promise<readonly string[]> {
-    this.#endpoints ??= new NbdEndpoints(this.target, this.#options.dir);
+    this.#endpoints ??= new NbdEndpoints(this.target, this.#options.dir, this.#options.log);
     const uris = await this.#endpoints.open(endpoint);
     this.#options.log.info({ uris }, "serving");
     return uris;

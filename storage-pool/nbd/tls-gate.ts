@@ -21,6 +21,8 @@ export interface TlsGateOptions {
   readonly innerPath: string;
   /** Unix socket for those who stay in the clear; undefined: nobody may. */
   readonly plainPath: string | undefined;
+  /** A client and the server could not agree on TLS; `client` is its address, "" at a unix socket. */
+  readonly onRefused: (client: string, why: string) => void;
 }
 
 const KEEPALIVE_IDLE_MS = 120_000;
@@ -135,7 +137,12 @@ export class TlsGate {
     // One for each client: only so is it known whose connection became secure.
     const tls = createTlsServer({ ...this.#options.tls, handshakeTimeout: NBD_HANDSHAKE_MS });
     tls.once("secureConnection", (inside) => this.#join(inside, flags));
-    tls.on("tlsClientError", () => client.destroy());
+    const { remoteAddress = "" } = client;
+    // What OpenSSL says in words, without its numbers and source lines.
+    tls.on("tlsClientError", (cause: Error & { readonly reason?: string }) => {
+      client.destroy();
+      this.#options.onRefused(remoteAddress, cause.reason ?? cause.message);
+    });
     tls.emit("connection", client);
   }
 

@@ -91,7 +91,7 @@ export class ProveJob implements Job {
         }
       }
     }
-    this.progress.totalBytes = pages.size * PAGE_ENTRIES * BLOCK_SIZE;
+    for (const { mapped } of pages) this.progress.totalBytes += mapped * BLOCK_SIZE;
     this.#proveLog();
   }
 
@@ -113,7 +113,7 @@ export class ProveJob implements Job {
   }
 
   #provePage(root: Proven, index: number, page: MapPage): void {
-    this.progress.doneBytes += PAGE_ENTRIES * BLOCK_SIZE;
+    this.progress.doneBytes += page.mapped * BLOCK_SIZE;
     const words = this.#table.pages.words(page);
     if (page.lost) {
       const where = `block ${index * PAGE_ENTRIES}${root.name === "" ? "" : ` of snapshot ${root.name}`}`;

@@ -5,6 +5,7 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync
 import { connect } from "node:net";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { waitFor } from "../../base/time/index.js";
 import { PLINTH, requirePrograms, run, runOk } from "../support/run.js";
 import { ServeProcess } from "../support/serve-process.js";
 
@@ -94,6 +95,12 @@ test("TLS by certificates: required of all, clients verified, data unharmed, str
   expect([plain.code, plain.stderr]).toEqual([1, expect.stringContaining("server replied with error")]);
   // A client without a certificate is turned away before it can say anything.
   expect((await run("nbdinfo", [uri])).code).toBe(1);
+  await waitFor(
+    () => served?.errors.includes("a client could not agree on TLS") === true,
+    () => `not told of: ${served?.errors}`,
+    10_000,
+    20,
+  );
   // Plain words behind STARTTLS are no TLS: nothing of them is answered.
   const said = await injected(Number(port));
   expect(said.subarray(18).toString("hex")).toBe("0003e889045565a9000000050000000100000000");

@@ -24,6 +24,11 @@ export class ServeProcess {
     return this.#child.pid;
   }
 
+  /** What it wrote to standard error so far. */
+  get errors(): string {
+    return this.#errors;
+  }
+
   /** Resolves with its URIs; rejects with its words when it ends before. */
   async ready(): Promise<string[]> {
     const isReady = (): boolean => {
