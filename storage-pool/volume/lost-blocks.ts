@@ -1,6 +1,7 @@
 // Blocks that were read and of which no copy had the right checksum, by map, until they are written again.
 // Thread: the pool's worker. Hot: no.
 import { BLOCK_SIZE, LOST_BLOCKS_MAX } from "../limits.js";
+import { LOCATION_LOST, PAGE_ENTRIES } from "../log/format.js";
 import type { BlockMap } from "./block-map.js";
 
 /** Part of a volume, or of one of its snapshots, that cannot be read any more. */
@@ -29,12 +30,13 @@ export class LostBlocks {
   rangesOf(map: BlockMap, snapshot = ""): LostRange[] {
     const known = this.#found.get(map);
     if (known === undefined) return [];
+    for (const [block, location] of [...known]) {
+      if (map.location(block) === location) continue;
+      known.delete(block);
+      if (location === LOCATION_LOST) this.#standIn(map, known, block);
+    }
     const ranges: { snapshot?: string; offsetBytes: number; lengthBytes: number }[] = [];
     for (const block of [...known.keys()].sort((a, b) => a - b)) {
-      if (map.location(block) !== known.get(block)) {
-        known.delete(block);
-        continue;
-      }
       const last = ranges.at(-1);
       const offsetBytes = block * BLOCK_SIZE;
       if (last !== undefined && last.offsetBytes + last.lengthBytes === offsetBytes)
@@ -42,5 +44,15 @@ export class LostBlocks {
       else ranges.push({ ...(snapshot === "" ? {} : { snapshot }), offsetBytes, lengthBytes: BLOCK_SIZE });
     }
     return ranges;
+  }
+
+  /** Of a page that was lost one block stands for all: once it is written again, another that is not does. */
+  #standIn(map: BlockMap, known: Map<number, number>, block: number): void {
+    const first = block - (block % PAGE_ENTRIES);
+    for (let other = first; other < first + PAGE_ENTRIES; other++) {
+      if (map.location(other) !== LOCATION_LOST) continue;
+      known.set(other, LOCATION_LOST);
+      return;
+    }
   }
 }
