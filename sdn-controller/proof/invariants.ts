@@ -131,8 +131,16 @@ function* arriving(
   to: readonly PortView[],
   asked: PacketSpace,
 ): Generator<WrongPair> {
+  // Ports of one class are on one network, and no others than those of the same reach each other.
+  const byNetwork = new Map<string, PortView[][]>();
+  for (const group of grouped(to, (port) => reach.classOf(port))) {
+    const network = group[0]?.network.key ?? "";
+    const groups = byNetwork.get(network);
+    if (groups === undefined) byNetwork.set(network, [group]);
+    else groups.push(group);
+  }
   for (const sources of grouped(from, (port) => reach.classOf(port))) {
-    for (const destinations of grouped(to, (port) => reach.classOf(port))) {
+    for (const destinations of byNetwork.get(sources[0]?.network.key ?? "") ?? []) {
       let packets: PacketSpace | undefined;
       for (const source of sources) {
         for (const destination of destinations) {

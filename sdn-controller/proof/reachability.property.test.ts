@@ -64,6 +64,10 @@ describe("Reachability", () => {
           const any = has(reach.between(from, to, family), protocol, port);
           expect(expected && !any).toBe(false);
           if (family === 4) expect(any).toBe(expected);
+          const addresses = reach.pairsBetween(from, to);
+          expect(has(reach.betweenAll(from, to), protocol, port)).toBe(
+            addresses.every((each) => has(each.space, protocol, port)),
+          );
           const ruled = (view: PortView, k: number) => ({
             identity: compiler.policies.identityOf(view.key)?.number ?? 0,
             address: addressed(k),

@@ -135,8 +135,14 @@ export class Reachability {
 
   /** The same with whichever of their addresses. */
   betweenAll(source: PortView, destination: PortView): PacketSpace {
-    const [first, ...others] = this.pairsBetween(source, destination);
-    return others.reduce((sum, pair) => intersectionOf(sum, pair.space), first?.space ?? NO_PACKETS);
+    const key = `all ${this.classOf(source)} ${this.classOf(destination)}`;
+    let space = source.key === destination.key ? NO_PACKETS : this.#known.get(key);
+    if (space === undefined) {
+      const [first, ...others] = this.pairsBetween(source, destination);
+      space = others.reduce((sum, pair) => intersectionOf(sum, pair.space), first?.space ?? NO_PACKETS);
+      this.#known.set(key, space);
+    }
+    return space;
   }
 
   /** The same for each pair of addresses of one family (of `only`, or IPv4 first); empty when nothing ever passes. */
