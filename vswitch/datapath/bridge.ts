@@ -123,7 +123,13 @@ export class Bridge implements PacketSink {
       drop: (reason) => this.pipeline.onlookers.drop(reason),
     });
     this.delivery = new Delivery({ ...modules, forwarding: this.forwarding });
-    this.publishing = new Publishing({ ...modules, tables: this.tables, bursts: this.bursts });
+    this.publishing = new Publishing({
+      ...modules,
+      tables: this.tables,
+      bursts: this.bursts,
+      forwarding: this.forwarding,
+    });
+    this.forwarding.macs.onForgetting = () => this.publishing.withdraw();
     this.captures = new Captures(modules);
     this.#packetIns = new PacketIns({
       pool: options.pool,

@@ -5,6 +5,7 @@ import {
   type FlowMod,
   OFPFF_SEND_FLOW_REM,
   OFPP_CONTROLLER,
+  OFPP_NORMAL,
   OFPPC_NO_FWD,
   OFPPC_NO_RECV,
 } from "../../base/openflow/index.js";
@@ -28,6 +29,8 @@ const actions = fc.constantFrom<readonly Action[]>(
   [DROP_MACS, { type: "dec_nw_ttl" }, output(1)],
   [DROP_MACS, output(4)],
   [output(1), output(3)],
+  [output(OFPP_NORMAL)],
+  [output(OFPP_NORMAL)],
   [{ type: "push_vlan", etherType: 0x8100 }, output(2)],
   [{ type: "output", port: OFPP_CONTROLLER, maxLength: 20 }],
 );
@@ -74,7 +77,13 @@ const portChange = fc
 
 const END = { source: "10.0.0.1", destination: "10.0.0.2" };
 /** By kind: frames of one kind are to keep their order. */
-const KINDS: readonly ((payload: Uint8Array) => Uint8Array)[] = [
+const KINDS: readonly ((payload: Uint8Array, port: number) => Uint8Array)[] = [
+  // To a station, from that of the port; from one that is now here, now there; and to nobody.
+  (payload, port) => addressed(1, port, payload),
+  (payload, port) => addressed(2, port, payload),
+  (payload) => addressed(3, 9, payload),
+  (payload, port) => addressed(9, port, payload),
+  (payload, port) => addressed(8, port, payload),
   ...[1000, 1001, 1002].map(
     (sourcePort) => (payload: Uint8Array) => udpFrame({ ...END, sourcePort }, payload),
   ),
@@ -102,12 +111,18 @@ const step = fc.oneof(
   { weight: 1, arbitrary: portChange },
 );
 
+function addressed(to: number, from: number, payload: Uint8Array): Uint8Array {
+  const frame = udpFrame(END, payload);
+  frame.set([2, 0, 0, 0, 1, to, 2, 0, 0, 0, 1, from]);
+  return frame;
+}
+
 /** With the port, its kind and a number at the end. */
 function frameOf(port: number, kind: number, number: number): Uint8Array {
   const payload = new Uint8Array(30);
   payload.set([port, kind], 22);
   new DataView(payload.buffer).setUint32(26, number);
-  return KINDS[kind]!(payload);
+  return KINDS[kind]!(payload, port);
 }
 
 function concat(frame: Uint8Array, payload: Uint8Array): Uint8Array {
@@ -180,10 +195,12 @@ function run(
     const stats = bridge.tables.flowStats({ ...ALL, match: [] }, workers.nowMs);
     const drops = bridge.pipeline.dropCounters.report().map(({ reason, packets }) => [reason, packets]);
     const counters = bridge.slots.map(({ port }) => [...port.stats]);
+    const { current, learned, expired, evicted, moved } = bridge.forwarding.macs.stats;
+    const stations = { current, learned, expired, evicted, moved };
     const gone = workers.events.filter(({ type }) => type === "flow_removed");
     expect(workers.packets).toBe(SHARE * (hosts + 1));
     return {
-      seen: { left, stats, drops, counters, gone, tables: bridge.tables.tableStats().slice(0, 2) },
+      seen: { left, stats, drops, counters, gone, stations, tables: bridge.tables.tableStats().slice(0, 2) },
       fast: workers.hosts.reduce((sum, { fast }) => sum + fast.frames, 0),
     };
   } finally {

@@ -1,6 +1,8 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { OFPP_NORMAL } from "../../base/openflow/index.js";
 import { waitFor } from "../../base/time/index.js";
 import type { SwitchModel } from "../agent/index.js";
+import { MAC_AGEING_MS, TRUNK_ALL } from "../learn/index.js";
 import { numberedFrame, udpFrame } from "../testing/frames.js";
 import { apply, field, flowMod, output } from "../testing/rig.js";
 import type { StreamPeer } from "../testing/stream-peer.js";
@@ -125,6 +127,163 @@ describe("FastPath", () => {
     expect(bridge.pipeline.dropCounters.report()).toMatchObject([{ packets: 5, tableId: 0, priority: 200 }]);
     expect(bridge.tables.tableStats()[0]).toMatchObject({ lookupCount: 12n, matchedCount: 12n });
     rig.close();
+  });
+});
+
+describe("what is published", () => {
+  it("outlives changes of flows that none of it has to do with, and no other", () => {
+    const rig = new Workers(2, 4);
+    try {
+      const bridge = rig.datapath.bridge("br0");
+      const [host] = rig.hosts;
+      const to = (udpSource: number, port: number) =>
+        flowMod({
+          match: [IP, field("ip_proto", 17), field("udp_src", udpSource)],
+          instructions: [apply(output(port))],
+        });
+      const send = (count: number): number => {
+        const before = host!.fast.frames;
+        for (let n = 0; n < count; n++) rig.ports[0]!.inject(frameOf(1000, n));
+        rig.breathe(true);
+        return host!.fast.frames - before;
+      };
+      bridge.change(to(1000, 2), rig.nowMs);
+      bridge.change(to(1001, 2), rig.nowMs);
+      rig.nowMs += 20;
+      send(1);
+      send(1);
+      expect(send(5)).toBe(5);
+      // Comes, changes and goes: nobody has asked for it.
+      bridge.change(to(2000, 3), rig.nowMs);
+      expect(send(5)).toBe(5);
+      bridge.change({ ...to(2000, 4), command: "modify_strict" }, rig.nowMs);
+      bridge.change({ ...to(2000, 4), command: "delete_strict" }, rig.nowMs);
+      bridge.change({ ...to(1001, 4), command: "delete_strict" }, rig.nowMs);
+      expect(send(5)).toBe(5);
+      expect(bridge.slots[0]!.published!.count).toBe(1);
+      rig.ports[1]!.sent.length = 0;
+      bridge.change({ ...to(1000, 4), command: "modify_strict" }, rig.nowMs);
+      expect(bridge.slots[0]!.published!.count).toBe(0);
+      expect(send(5)).toBe(0);
+      expect([rig.ports[1]!.sent.length, rig.ports[3]!.sent.length]).toEqual([0, 5]);
+      // The rule of before has counted what the worker has finished.
+      const [flow] = bridge.tables.flowStats({ ...ALL, match: [] }, rig.nowMs);
+      expect(flow?.packetCount).toBe(22n);
+    } finally {
+      rig.close();
+    }
+  });
+});
+
+describe("NORMAL", () => {
+  /** From the station of the port to that of another one. */
+  const frame = (from: number, to: number): Uint8Array => {
+    const whole = frameOf(1000, 0);
+    whole.set([2, 0, 0, 0, 1, to, 2, 0, 0, 0, 1, from]);
+    return whole;
+  };
+
+  function stage() {
+    const rig = new Workers(2, 4);
+    const bridge = rig.datapath.bridge("br0");
+    bridge.change(flowMod({ instructions: [apply(output(OFPP_NORMAL))] }), rig.nowMs);
+    rig.nowMs += 20;
+    const send = (port: number, from: number, to: number): void => {
+      rig.ports[port - 1]!.inject(frame(from, to));
+      rig.breathe(true);
+    };
+    const finished = (): number => rig.hosts.reduce((sum, { fast }) => sum + fast.frames, 0);
+    const came = (): number[] => rig.ports.map(({ sent }) => sent.splice(0).length);
+    /** Both have sent, and are known. */
+    const talk = (): void => {
+      for (let n = 0; n < 3; n++) {
+        send(1, 1, 2);
+        send(2, 2, 1);
+      }
+    };
+    return { rig, bridge, send, finished, came, talk };
+  }
+
+  it("is finished by port workers between stations that are known, until one of them moves", () => {
+    const { rig, bridge, send, finished, came, talk } = stage();
+    try {
+      talk();
+      came();
+      const before = finished();
+      talk();
+      expect([finished() - before, came()]).toEqual([6, [3, 3, 0, 0]]);
+      // One that nobody of them has to do with comes, and goes.
+      send(3, 3, 1);
+      rig.nowMs += 20;
+      talk();
+      expect(finished() - before).toBe(12);
+      bridge.forwarding.macs.flush(3);
+      rig.nowMs += 20;
+      talk();
+      talk();
+      came();
+      const then = finished();
+      // The second station is at another port now.
+      send(4, 2, 1);
+      send(1, 1, 2);
+      expect([finished() - then, came()]).toEqual([0, [1, 0, 0, 1]]);
+      bridge.publishing.fold();
+      const [flow] = bridge.tables.flowStats({ ...ALL, match: [] }, rig.nowMs);
+      expect(flow?.packetCount).toBe(33n);
+    } finally {
+      rig.close();
+    }
+  });
+
+  it("keeps stations that are seen by port workers alone, and forgets those that are seen by nobody", () => {
+    const { rig, bridge, send, finished, came, talk } = stage();
+    try {
+      talk();
+      const before = finished();
+      // Only the first one goes on to send.
+      for (let n = 0; n < 4; n++) {
+        rig.nowMs += MAC_AGEING_MS / 5;
+        for (const host of rig.hosts) host.breathe(rig.nowMs);
+        send(1, 1, 2);
+        bridge.sweep(rig.nowMs);
+      }
+      expect(finished() - before).toBe(4);
+      rig.nowMs += MAC_AGEING_MS / 5 + 2000;
+      bridge.sweep(rig.nowMs);
+      expect(bridge.forwarding.macs.stats).toMatchObject({ current: 1, expired: 1 });
+      came();
+      send(1, 1, 2);
+      expect([finished() - before, came()]).toEqual([4, [0, 1, 1, 1]]);
+    } finally {
+      rig.close();
+    }
+  });
+
+  it("is the first worker's where the frame leaves with another tag, or from a protected port to another", () => {
+    const { rig, bridge, send, finished, came, talk } = stage();
+    try {
+      const access = { mode: "access", tag: 5, trunks: [] } as const;
+      for (const n of [1, 2]) bridge.setPort(bridge.slot(n)!, { vlan: access }, rig.nowMs);
+      rig.nowMs += 20;
+      talk();
+      came();
+      const before = finished();
+      talk();
+      expect([finished() - before, came()]).toEqual([6, [3, 3, 0, 0]]);
+      bridge.setPort(bridge.slot(2)!, { vlan: TRUNK_ALL }, rig.nowMs);
+      bridge.forwarding.macs.addStatic(0x02000000, 0x0102, 5, 2);
+      rig.nowMs += 20;
+      for (let n = 0; n < 3; n++) send(1, 1, 2);
+      expect(rig.ports[1]!.sent.map(({ length }) => length)).toEqual([68, 68, 68]);
+      for (const n of [1, 2]) bridge.setPort(bridge.slot(n)!, { vlan: access, isProtected: true }, rig.nowMs);
+      bridge.forwarding.macs.addStatic(0x02000000, 0x0102, 5, 2);
+      rig.nowMs += 20;
+      came();
+      for (let n = 0; n < 3; n++) send(1, 1, 2);
+      expect([finished() - before, came()]).toEqual([6, [0, 0, 0, 0]]);
+    } finally {
+      rig.close();
+    }
   });
 });
 

@@ -1,7 +1,7 @@
 // The threads that serve ports: starts them, sees when one dies or hangs, and starts another one in its place.
 //
 //   runs ──(throws, is ended)──► died ──restart(): what it had open is closed, a new lane──► runs
-//     └──(does not breathe for STILL_LOOKS_MAX looks)──► is ended
+//     └──(does not breathe for STILL_LOOKS_MAX looks, or holds others up)──► is ended
 //
 // Invariant: packets are lent by a lane that no earlier thread has known. Thread: main.
 import type { PlinthError } from "../../base/errors/index.js";
@@ -15,6 +15,7 @@ import {
   type PortLane,
   WORKER_BREATHS,
   WORKER_GONE,
+  WORKER_HOLDS_UP,
   type WorkerLane,
 } from "../port/index.js";
 import { ANSWER_DEADLINE_MS, STILL_LOOKS_MAX, WORKER_LOOK_MS } from "./limits.js";
@@ -157,11 +158,14 @@ export class PortThreads {
   /** A thread breathes also when it has nothing to do, some times a second. */
   #look(): void {
     for (const thread of this.#threads) {
-      const breaths = new Int32Array(thread.lane.state)[WORKER_BREATHS]!;
+      const state = new Int32Array(thread.lane.state);
+      const breaths = state[WORKER_BREATHS]!;
       // One that has not begun yet has a deadline for its first answer.
       thread.still = breaths === thread.breaths && breaths !== 0 ? thread.still + 1 : 0;
       thread.breaths = breaths;
       if (thread.still === STILL_LOOKS_MAX) thread.handle.abort("it hung");
+      else if (Atomics.exchange(state, WORKER_HOLDS_UP, 0) === 1)
+        thread.handle.abort("it hung, and others had to wait for it");
     }
   }
 }

@@ -11,14 +11,19 @@
 import {
   type BurstRunner,
   type Fate,
+  FlowKey,
   type FlowTables,
+  isRowKey,
   type Pipeline,
+  type Station,
   V_AT,
   V_DROP,
   type Verdict,
   type VerdictListener,
 } from "../flow/index.js";
+import { sourceHigh } from "../learn/index.js";
 import { RemotePort } from "../port/index.js";
+import type { Forwarding } from "./forwarding.js";
 import { PUBLISH_CALM_MS, REFUSALS_MAX } from "./limits.js";
 import type { PortSlot } from "./port-slot.js";
 
@@ -32,6 +37,7 @@ export interface PublishingModules {
   /** The bridge's ports; the array changes. */
   readonly slots: readonly PortSlot[];
   readonly find: (ofport: number) => PortSlot | null;
+  readonly forwarding: Forwarding;
 }
 
 export class Publishing implements VerdictListener {
@@ -46,9 +52,18 @@ export class Publishing implements VerdictListener {
     lane: 0,
     sizeMax: Number.POSITIVE_INFINITY,
     rewrite: null,
+    station: null,
   };
-  readonly #counted = (verdict: Verdict, packets: number, sizeBytes: number, usedMs: number): void =>
-    this.#count(verdict, packets, sizeBytes, usedMs);
+  /** Of such frames, and the bits by which they are known, when an ordinary switch forwards them. */
+  readonly #station = { high: 0, low16: 0, vlan: 0, port: 0 };
+  readonly #bits = new Int32Array(FlowKey.K_WIDE);
+  readonly #counted = (
+    verdict: Verdict,
+    packets: number,
+    sizeBytes: number,
+    usedMs: number,
+    station: Station | null,
+  ): void => this.#count(verdict, packets, sizeBytes, usedMs, station);
 
   constructor(modules: PublishingModules) {
     this.#modules = modules;
@@ -64,22 +79,56 @@ export class Publishing implements VerdictListener {
   }
 
   wants(verdict: Verdict): boolean {
-    return isDrop(verdict) || this.#target(verdict) !== null;
+    return verdict.isNormal || isDrop(verdict) || this.#target(numberOf(verdict)) !== null;
   }
 
   learn(key: Int32Array, bits: Int32Array, verdict: Verdict): void {
-    const target = this.#target(verdict);
+    if (verdict.isNormal) {
+      this.#learnNormal(key, bits, verdict);
+      return;
+    }
+    this.#publish(key, bits, verdict, this.#target(numberOf(verdict)), null);
+  }
+
+  /** It holds for the two stations, as long as both stay where they are. */
+  #learnNormal(key: Int32Array, bits: Int32Array, verdict: Verdict): void {
+    const { normal, macs } = this.#modules.forwarding;
+    const { ofport } = this.#slot!;
+    if (!isRowKey(key)) return;
+    const target = this.#target(normal.foresee(key, ofport, this.#nowMs));
+    if (target === null) return;
+    const station = this.#station;
+    const vlan = normal.foreseenVlan;
+    station.high = sourceHigh(key);
+    station.low16 = key[FlowKey.K_ETH_SRC_LOW]! & 0xffff;
+    station.vlan = vlan;
+    station.port = ofport;
+    macs.relyOn(station.high, station.low16, vlan, this.#nowMs);
+    macs.relyOn(key[FlowKey.K_ETH_DST]!, key[FlowKey.K_ETH_DST + 1]! >>> 16, vlan, this.#nowMs);
+    const all = this.#bits;
+    for (let i = 0; i < all.length; i++) all[i] = bits[i]!;
+    for (let i = FlowKey.K_ETH_DST; i <= FlowKey.K_ETH_SRC_LOW; i++) all[i] = -1;
+    this.#publish(key, all, verdict, target, station);
+  }
+
+  #publish(
+    key: Int32Array,
+    bits: Int32Array,
+    verdict: Verdict,
+    target: PortSlot | null,
+    station: Station | null,
+  ): void {
     const fate = this.#fate;
     fate.lane = target === null ? 0 : (target.port as RemotePort).laneId;
     fate.sizeMax = target === null ? Number.POSITIVE_INFINITY : target.sizeMax;
     fate.rewrite = verdict.rewrite;
+    fate.station = station;
     this.#slot!.published!.publish(key, bits, verdict, fate);
   }
 
-  /** The port that frames leave by as they are, or changed a little, when any port worker serves it. */
-  #target({ onlyPort, rewrite }: Verdict): PortSlot | null {
+  /** The port with this number when frames may leave by it without more ado, and a port worker serves it. */
+  #target(number: number): PortSlot | null {
     const { ofport } = this.#slot!;
-    const number = rewrite === null ? onlyPort : rewrite.port;
     if (number < 0 || number === ofport) return null;
     const target = this.#modules.find(number);
     if (target === null || !target.forwards || !target.takesRuns || target.tapOut !== null) return null;
@@ -99,6 +148,7 @@ export class Publishing implements VerdictListener {
     this.#calmMs = this.#nowMs + PUBLISH_CALM_MS;
     if (count === 0) return;
     for (let i = 0; i < slots.length; i++) this.#takeBack(slots[i]!);
+    this.#modules.forwarding.macs.relyNoMore();
   }
 
   #takeBack({ published, port }: PortSlot): void {
@@ -127,22 +177,32 @@ export class Publishing implements VerdictListener {
   }
 
   #count(
-    { tables: ids, flows, code, onlyPort, rewrite }: Verdict,
+    { tables: ids, flows, code, onlyPort, rewrite, isNormal }: Verdict,
     packets: number,
     bytes: number,
     usedMs: number,
+    station: Station | null,
   ): void {
-    const { tables, pipeline } = this.#modules;
+    const { tables, pipeline, forwarding } = this.#modules;
+    if (station !== null) {
+      const { high, low16, vlan, port } = station;
+      forwarding.macs.learn(high, low16, vlan, port, usedMs);
+    }
     const { lastUsedMs } = tables.counters;
     for (let i = 0; i < flows.length; i++) {
       const flow = flows[i]!;
       const last = flow === null ? usedMs : Math.max(usedMs, lastUsedMs[flow.slot]!);
       tables.countMany(ids[i]!, flow, packets, bytes, last);
     }
-    if (onlyPort >= 0 || rewrite !== null) return;
+    if (onlyPort >= 0 || rewrite !== null || isNormal) return;
     const index = code[2]!;
     pipeline.dropCounters.countMany(code[4]!, packets, code[1]!, index < 0 ? null : flows[index]!);
   }
+}
+
+/** The port that frames leave by as they are, or changed a little; −1 when that is not all. */
+function numberOf({ onlyPort, rewrite }: Verdict): number {
+  return rewrite === null ? onlyPort : rewrite.port;
 }
 
 function isDrop({ code }: Verdict): boolean {

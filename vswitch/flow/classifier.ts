@@ -69,7 +69,7 @@ export class Classifier {
     const before = subtable.priorityMax;
     subtable.add(flow);
     this.#size++;
-    if (subtable.priorityMax === before) return subtable.mayHaveAsked(flow);
+    if (subtable.priorityMax === before) return subtable.mayHaveAsked(flow.key.value);
     this.#sort();
     return true;
   }
@@ -86,7 +86,12 @@ export class Classifier {
       this.#sort();
       return true;
     }
-    return subtable.mayHaveAsked(flow);
+    return subtable.mayHaveAsked(flow.key.value);
+  }
+
+  /** Whether a lookup since the caches were made void could have met a flow with exactly this match. */
+  mayHaveAsked({ mask, value }: MaskedKey): boolean {
+    return this.#subtableOf(mask)?.mayHaveAsked(value) === true;
   }
 
   /** The flow with exactly this match and priority, or null. */

@@ -123,6 +123,9 @@ export class ConjunctiveClassifier {
   remove(flow: Flow): boolean {
     return this.#classifierOf(flow).remove(flow);
   }
+  mayHaveAsked(key: MaskedKey): boolean {
+    return this.#ordinary.mayHaveAsked(key) || this.#conjunctive.mayHaveAsked(key);
+  }
 
   /** The flow with exactly this match and priority, or null. */
   findStrict(key: MaskedKey, priority: number): Flow | null {

@@ -59,7 +59,10 @@ export interface FlowTablesOptions {
   /** Called for every change of a flow while `isWatched`: what flowChange() takes. `encoded`: the flow-mod that brought about
    *  this and nothing else, if applyFlowMod() was given it. */
   readonly onChange?: OnFlowChange;
-  /** Packets may soon fare otherwise, and counters be read for the last time: whoever judges by what he knows stops. */
+  /**
+   * Packets may fare otherwise now or soon, and counters be read for the last time: whoever judges by what he knows stops.
+   * Of a flow it is called before that is touched, if a packet may have met it since invalidate() was called last.
+   */
   readonly onChanging?: () => void;
 }
 
@@ -162,7 +165,6 @@ export class FlowTables {
   }
 
   #applyFlowMod(given: FlowMod, nowMs: number): void {
-    this.#onChanging();
     const mod = fitFlowMod(given, this.options);
     if ((mod.flags & ~FLAGS_KNOWN) !== 0)
       throw flowError("OFPFMFC_BAD_FLAGS", `flow-mod flags 0x${mod.flags.toString(16)}`); // cold
@@ -243,6 +245,7 @@ export class FlowTables {
   #add(mod: FlowMod, key: MaskedKey, program: FlowProgram, nowMs: number): Flow {
     const tableId = mod.tableId === OFPTT_ALL ? 0 : mod.tableId;
     const table = this.#tables.at(tableId);
+    this.#beforeChange(tableId, key);
     const old = table.findStrict(key, mod.priority);
     if ((mod.flags & OFPFF_CHECK_OVERLAP) !== 0) {
       if (table.findOverlap(key, mod.priority) !== null)
@@ -286,6 +289,11 @@ export class FlowTables {
     return this.#flowCount >= FLOWS_MAX || size >= this.#book.maxEntries(tableId);
   }
 
+  /** A flow with this match comes, changes or goes. What else that may alter is seen when it is made: #noteChange(). */
+  #beforeChange(tableId: number, key: MaskedKey): void {
+    if (this.#tables.find(tableId)?.mayHaveAsked(key) === true) this.#onChanging();
+  }
+
   #change(flow: Flow, instructions: readonly Instruction[], program: FlowProgram): void {
     this.#learned.left(flow);
     const table = this.#tables.at(flow.tableId);
@@ -315,6 +323,7 @@ export class FlowTables {
     const list = this.#tables.meant(mod.tableId).flatMap((table) => chosenBy(mod, key, table, strict));
     for (let f = 0; f < list.length; f++) {
       const flow = list[f]!;
+      this.#beforeChange(flow.tableId, flow.key);
       this.#journal?.modified(flow, this.#stateOf(flow));
       const before = flow.instructions;
       this.#change(flow, mod.instructions, program);
@@ -362,7 +371,6 @@ export class FlowTables {
     if (old === null && limit !== 0 && this.#learned.count(tableId, cookie) >= limit) return false;
     if (old === null && this.#isFull(tableId)) return false;
     if (!isFinal) return true;
-    this.#onChanging();
     const mod = learnedMod(program);
     const flow = this.#add(mod, program.keyNow(), this.#compile(mod), nowMs);
     flow.learned = program.lessonNow();
@@ -387,12 +395,12 @@ export class FlowTables {
       const isHard = hardMs !== 0 && nowMs - flow.renewedMs >= hardMs;
       const isIdle = idleMs !== 0 && nowMs - this.counters.lastUsedMs[flow.slot]! >= idleMs;
       if (!isHard && !isIdle) continue;
-      this.#onChanging();
       this.#remove(flow, isHard ? "hard_timeout" : "idle_timeout", nowMs);
     }
   }
 
   #remove(flow: Flow, reason: FlowRemovedReason, nowMs: number): void {
+    this.#beforeChange(flow.tableId, flow.key);
     if ((flow.flags & OFPFF_SEND_FLOW_REM) !== 0) {
       this.#onRemoved(flowRemovedOf(flow, reason, this.counters, nowMs));
     }

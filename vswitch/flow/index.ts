@@ -59,6 +59,7 @@ export { FATE_DROP, FATE_REWRITE, publishedSize } from "./published-verdicts.js"
 export { isSentTo, refersToPort } from "./references.js";
 export { Resumption } from "./resumption.js";
 export { Rewriter } from "./rewrite.js";
+export { isRowKey } from "./row-match.js";
 export { runOnKey } from "./run-on-key.js";
 export { SavedOptions } from "./saved-options.js";
 export { type ShortRewrite, type ShortRewriter, shortRewriterOf } from "./short-rewrite.js";
@@ -69,4 +70,4 @@ export { EVERY_OPTION, NXT_TLV_TABLE_MOD, TunnelOptions } from "./tunnel-options
 export { V_AT, V_DROP, type Verdict } from "./verdict.js";
 export { NOT_FOUND } from "./verdict-cache.js";
 export { UNPUBLISHED, VerdictReader } from "./verdict-reader.js";
-export { type Fate, VerdictWriter } from "./verdict-writer.js";
+export { type Fate, type Station, VerdictWriter } from "./verdict-writer.js";

@@ -57,9 +57,9 @@ export class Subtable {
     return this.#find(key, hash);
   }
 
-  /** Whether a packet may have asked for what `flow` matches since the caches were made void. */
-  mayHaveAsked(flow: Flow): boolean {
-    return this.#asked.mayHave(this.#hash(flow.key.value) ^ this.#salt);
+  /** Whether a packet may have asked for what a flow with this value matches since the caches were made void. */
+  mayHaveAsked(value: Int32Array): boolean {
+    return this.#asked.mayHave(this.#hash(value) ^ this.#salt);
   }
 
   /** As ask(), for nobody's packet. */

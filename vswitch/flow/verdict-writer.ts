@@ -16,18 +16,35 @@ export interface Fate {
   /** Longer frames are not for the reader. */
   readonly sizeMax: number;
   readonly rewrite: ShortRewrite | null;
+  /** Who is seen to be there by such frames; null: nobody asks. It is copied. */
+  readonly station: Station | null;
+}
+
+/** Who has sent a frame. */
+export interface Station {
+  readonly high: number;
+  readonly low16: number;
+  readonly vlan: number;
+  readonly port: number;
 }
 
 interface Published {
   /** First word. */
   readonly at: number;
   readonly verdict: Verdict;
+  readonly station: Station | null;
   /** Counted, and told already. */
   packets: number;
   bytes: number;
 }
 
-export type Counted = (verdict: Verdict, packets: number, sizeBytes: number, usedMs: number) => void;
+export type Counted = (
+  verdict: Verdict,
+  packets: number,
+  sizeBytes: number,
+  usedMs: number,
+  station: Station | null,
+) => void;
 
 export class VerdictWriter {
   /** What had no place since the last withdrawal. */
@@ -71,7 +88,8 @@ export class VerdictWriter {
       return;
     }
     this.#fill(at, maskId, value, fate);
-    this.#published.push({ at, verdict, packets: 0, bytes: 0 });
+    const station = fate.station === null ? null : { ...fate.station };
+    this.#published.push({ at, verdict, station, packets: 0, bytes: 0 });
     words[at + P.E_SERIAL] = this.#published.length;
     Atomics.store(words, P.PUBLISHED, this.#published.length);
   }
@@ -100,7 +118,8 @@ export class VerdictWriter {
       const packets = doubles[at + P.E_PACKETS]!;
       const bytes = doubles[at + P.E_BYTES]!;
       if (packets === one.packets && bytes === one.bytes) continue;
-      counted(one.verdict, packets - one.packets, bytes - one.bytes, doubles[at + P.E_USED_MS]!);
+      const usedMs = doubles[at + P.E_USED_MS]!;
+      counted(one.verdict, packets - one.packets, bytes - one.bytes, usedMs, one.station);
       one.packets = packets;
       one.bytes = bytes;
     }

@@ -23,5 +23,6 @@ export {
   NormalForwarder,
   type NormalModules,
   type NormalPort,
+  sourceHigh,
 } from "./normal.js";
 export { type PriorityTags, TRUNK_ALL, type VlanConfig, type VlanMode, VlanPort } from "./vlan-port.js";

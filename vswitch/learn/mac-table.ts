@@ -56,6 +56,8 @@ export class MacTable {
   #moved = 0;
   /** How often a static station's address came in by another port. */
   heldInPlace = 0;
+  /** Called before a station goes or moves on which somebody relies; learn() may be called then of stations that stay. */
+  onForgetting: () => void = () => undefined;
 
   // By entry. `high` is the address's first 32 bits, `low` its last 16 with the VLAN above them.
   #high = new Int32Array(ENTRIES_FIRST);
@@ -68,6 +70,8 @@ export class MacTable {
   #newer = new Int32Array(ENTRIES_FIRST);
   #before = new Int32Array(ENTRIES_FIRST);
   #behind = new Int32Array(ENTRIES_FIRST);
+  /** When somebody came to rely on it: a number of #reliance. */
+  #reliedIn = new Int32Array(ENTRIES_FIRST);
   #buckets = new Int32Array(ENTRIES_FIRST).fill(NONE);
   /** First of the unused entries, linked by #chain; then those that never were used. */
   #free = NONE;
@@ -75,6 +79,10 @@ export class MacTable {
   /** The ends of the list of all. */
   #first = NONE;
   #last = NONE;
+
+  #reliance = 1;
+  /** Stations that somebody relies on now. */
+  #relied = 0;
 
   // By port.
   #oldest = new Int32Array(64).fill(NONE);
@@ -123,6 +131,7 @@ export class MacTable {
       this.heldInPlace++;
       return false;
     }
+    if (isElsewhere) this.#tellOf(found);
     const isNews = isElsewhere || silentMs > this.ageingMs;
     if (isElsewhere) this.#moved++;
     this.#detach(found);
@@ -135,6 +144,41 @@ export class MacTable {
     const found = this.#lookup(high, (vlan << 16) | low16);
     if (found === NONE || nowMs - this.#seenMs[found]! > this.ageingMs) return -1;
     return portOf(this.#port[found]!);
+  }
+
+  /** As find(); the caller relies on the answer until onForgetting is called, or relyNoMore(). */
+  relyOn(high: number, low16: number, vlan: number, nowMs: number): number {
+    const found = this.#lookup(high, (vlan << 16) | low16);
+    if (found === NONE || nowMs - this.#seenMs[found]! > this.ageingMs) return -1;
+    if (this.#reliedIn[found] !== this.#reliance) {
+      this.#reliedIn[found] = this.#reliance;
+      this.#relied++;
+    }
+    return portOf(this.#port[found]!);
+  }
+
+  relyNoMore(): void {
+    if (this.#relied === 0) return;
+    this.#relied = 0;
+    this.#reliance = (this.#reliance + 1) | 0;
+    if (this.#reliance !== 0) return;
+    this.#reliedIn.fill(0);
+    this.#reliance = 1;
+  }
+
+  /** The station goes or moves; whether somebody had to be told, so that others may have been learned anew. */
+  #tellOf(entry: number): boolean {
+    if (this.#relied === 0 || this.#reliedIn[entry] !== this.#reliance) return false;
+    this.onForgetting();
+    this.relyNoMore();
+    return true;
+  }
+
+  /** Many stations may go. */
+  #tellOfAny(): void {
+    if (this.#relied === 0) return;
+    this.onForgetting();
+    this.relyNoMore();
   }
 
   /** What the table has of the station, however old. */
@@ -152,6 +196,7 @@ export class MacTable {
     if (found !== NONE) {
       if (this.#seenMs[found]! === Number.POSITIVE_INFINITY && this.#port[found]! === numberOf(port))
         return true;
+      this.#tellOf(found);
       this.#remove(found);
     }
     if (this.#insert(high, low, port, Number.POSITIVE_INFINITY) === NONE) return false;
@@ -174,12 +219,14 @@ export class MacTable {
   removeStatic(high: number, low16: number, vlan: number): boolean {
     const found = this.#lookup(high, (vlan << 16) | low16);
     if (found === NONE || this.#seenMs[found]! !== Number.POSITIVE_INFINITY) return false;
+    this.#tellOf(found);
     this.#remove(found);
     return true;
   }
 
   /** Forgets the learned stations: of a port, of the VLANs for which `inVlan` says so, or all. */
   flush(port?: number, inVlan?: (vlan: number) => boolean): void {
+    this.#tellOfAny();
     const only = port === undefined ? NONE : numberOf(port);
     for (let number = 0; number < this.#oldest.length; number++) {
       if (only !== NONE && number !== only) continue;
@@ -196,6 +243,7 @@ export class MacTable {
   removePort(port: number): void {
     const number = numberOf(port);
     if (number >= this.#oldest.length) return;
+    this.#tellOfAny();
     while (this.#oldest[number]! !== NONE) this.#remove(this.#oldest[number]!);
   }
 
@@ -204,6 +252,7 @@ export class MacTable {
     for (let number = 0; number < this.#oldest.length; number++) {
       for (let entry = this.#oldest[number]!; entry !== NONE; entry = this.#oldest[number]!) {
         if (!(nowMs - this.#seenMs[entry]! > this.ageingMs)) break;
+        if (this.#tellOf(entry)) continue;
         this.#remove(entry);
         this.#expired++;
       }
@@ -252,6 +301,7 @@ export class MacTable {
       entry = this.#used++;
     }
     const bucket = this.#bucket(high, low);
+    this.#reliedIn[entry] = 0;
     this.#high[entry] = high;
     this.#low[entry] = low;
     this.#chain[entry] = this.#buckets[bucket]!;
@@ -283,6 +333,8 @@ export class MacTable {
       if (this.#count[number]! > (port === NONE ? 0 : this.#count[port]!)) port = number;
     }
     if (port === NONE) return false;
+    // It may not be the oldest any more.
+    this.#tellOf(this.#oldest[port]!);
     this.#remove(this.#oldest[port]!);
     this.#evicted++;
     return true;
@@ -347,6 +399,7 @@ export class MacTable {
     this.#newer = grown(this.#newer, length);
     this.#before = grown(this.#before, length);
     this.#behind = grown(this.#behind, length);
+    this.#reliedIn = grown(this.#reliedIn, length, 0);
     const seenMs = new Float64Array(length);
     seenMs.set(this.#seenMs);
     this.#seenMs = seenMs;

@@ -69,6 +69,7 @@ export class NormalForwarder {
   readonly #modules: NormalModules;
   readonly #frame = new FrameVlans();
   readonly #copies: TaggedCopies;
+  foreseenVlan = 0;
   #onlyPort = -1;
   readonly #onDecided: (() => void) | null;
   readonly #onSpared: (() => void) | null;
@@ -116,6 +117,31 @@ export class NormalForwarder {
     return this.#onlyPort;
   }
 
+  /**
+   * The port to which a frame without tags goes as it is, and nobody learns anything by it; −1: there is more to it.
+   * `foreseenVlan` is its VLAN then. So it is until a station or port comes, goes or changes.
+   */
+  foresee(key: Int32Array, inPort: number, nowMs: number): number {
+    const { find, macs } = this.#modules;
+    const input = find(inPort);
+    const frame = this.#frame;
+    frame.first = frame.second = frame.consumed = 0;
+    if (input === null || input.isMirrorOutput || !input.vlan.ingress(frame)) return -1;
+    const { vlan } = frame;
+    const low = key[FlowKey.K_ETH_DST + 1]! >>> 16;
+    if (!this.#forwardReserved && isReservedAddress(key[FlowKey.K_ETH_DST]!, low)) return -1;
+    const srcHigh = sourceHigh(key);
+    if ((srcHigh & 0x01000000) !== 0 || this.#floodVlans[vlan]! === 1) return -1;
+    if (macs.find(srcHigh, key[FlowKey.K_ETH_SRC_LOW]! & 0xffff, vlan, nowMs) !== inPort) return -1;
+    const known = this.#find(key, vlan, nowMs);
+    const port = known < 0 || known === inPort ? null : find(known);
+    if (port === null || !port.forwards || !port.vlan.reaches(frame)) return -1;
+    if (port.isProtected && input.isProtected) return -1;
+    if (port.vlan.outer(frame) !== 0 || port.vlan.inner(frame) !== 0) return -1;
+    this.foreseenVlan = vlan;
+    return known;
+  }
+
   /** Reads the frame's tags and puts it into its VLAN; −1, or why it may not come in. */
   #admit(packet: number, key: Int32Array, input: NormalPort | null, inPort: number): number {
     if (input?.isMirrorOutput === true) return DROP_MIRROR_OUTPUT;
@@ -131,7 +157,7 @@ export class NormalForwarder {
   }
 
   #learn(key: Int32Array, vlan: number, inPort: number, nowMs: number): void {
-    const srcHigh = ((key[FlowKey.K_ETH_DST + 1]! & 0xffff) << 16) | (key[FlowKey.K_ETH_SRC_LOW]! >>> 16);
+    const srcHigh = sourceHigh(key);
     if ((srcHigh & 0x01000000) !== 0 || this.#floodVlans[vlan]! === 1) return;
     this.#modules.macs.learn(srcHigh, key[FlowKey.K_ETH_SRC_LOW]! & 0xffff, vlan, inPort, nowMs);
   }
@@ -176,4 +202,9 @@ export class NormalForwarder {
     else this.#modules.send(out, port);
     return out === this.#copies.original;
   }
+}
+
+/** The first 32 bits of the source address. */
+export function sourceHigh(key: Int32Array): number {
+  return ((key[FlowKey.K_ETH_DST + 1]! & 0xffff) << 16) | (key[FlowKey.K_ETH_SRC_LOW]! >>> 16);
 }

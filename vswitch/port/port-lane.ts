@@ -50,6 +50,8 @@ export const WORKER_GONE = 3;
 /** Counts packets, and large ones, that it has had from port workers that ended, and has kept. */
 export const WORKER_INHERITED = 4;
 export const WORKER_INHERITED_LARGE = 5;
+/** 1: somebody has waited for it for too long, in the middle of a burst. */
+export const WORKER_HOLDS_UP = 6;
 
 export const AWAKE = 0;
 export const ASLEEP = 1;
@@ -82,6 +84,8 @@ export type Homeward = readonly (readonly SharedArrayBuffer[])[];
 
 /** Looks at a worker that is in the middle of a burst, before others may have the processor meanwhile. */
 const LOOKS_MAX = 1000;
+/** Milliseconds that it may be in a burst from then on, which takes some tens of microseconds, before it is ended. */
+const HOLDS_UP_MAX_MS = 1000;
 
 let lanes = 0;
 
@@ -144,8 +148,13 @@ export function createHomeward(workers: number, packets: number): Homeward {
 export function awaitPass(state: Int32Array): void {
   const burst = Atomics.load(state, WORKER_JUDGES);
   if ((burst & 1) === 0) return;
+  let sinceMs = 0;
   for (let looks = 0; Atomics.load(state, WORKER_JUDGES) === burst; looks++) {
     if (Atomics.load(state, WORKER_GONE) === 1) return;
-    if (looks >= LOOKS_MAX) Atomics.wait(state, WORKER_JUDGES, burst, 1);
+    if (looks < LOOKS_MAX) continue;
+    const nowMs = performance.now(); // cold
+    if (looks === LOOKS_MAX) sinceMs = nowMs;
+    if (nowMs - sinceMs > HOLDS_UP_MAX_MS) Atomics.store(state, WORKER_HOLDS_UP, 1);
+    Atomics.wait(state, WORKER_JUDGES, burst, 1);
   }
 }

@@ -6,6 +6,8 @@ export const POISON_KILLS = 1;
 export const POISON_HANGS = 2;
 /** A numbered frame (frames.ts) with this number has the worker hang that sends it. */
 export const POISON_NUMBER = 0xdeadbeef;
+/** A file that it makes before. */
+export const POISON_MARK = `/tmp/pl-poisoned-${process.pid}`;
 
 /** A frame that kills the worker that takes it in, or has it hang. */
 export function poisonedFrame(how: number): Uint8Array {

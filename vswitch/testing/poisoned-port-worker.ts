@@ -1,6 +1,7 @@
 // A port worker for tests that dies, or hangs, of certain frames that come in, or leave, by a stream port.
+import { writeFileSync } from "node:fs";
 import { type Batch, PacketPool, StreamPort } from "../../base/packet/index.js";
-import { POISON_HANGS, POISON_NUMBER, POISON_TYPE } from "./poison.js";
+import { POISON_HANGS, POISON_MARK, POISON_NUMBER, POISON_TYPE } from "./poison.js";
 
 /** The worker's own: it begins empty, and takes in what it is lent. */
 let pool: PacketPool | undefined;
@@ -24,7 +25,9 @@ StreamPort.prototype.tx = function (this: StreamPort, batch: Batch): void {
   for (let i = 0; i < batch.length; i++) {
     const packet = batch.packets[i]!;
     const { view, offset, length } = pool!;
-    if (length[packet] === 80 && view.getUint32(offset[packet]! + 60) === POISON_NUMBER) for (;;);
+    if (length[packet] !== 80 || view.getUint32(offset[packet]! + 60) !== POISON_NUMBER) continue;
+    writeFileSync(POISON_MARK, "");
+    for (;;);
   }
   send.call(this, batch);
 };
