@@ -19,6 +19,9 @@ const PORTS = 4;
 const ALL = { tableId: 0xff, outPort: 0xffffffff, outGroup: 0xffffffff, cookie: 0n, cookieMask: 0n } as const;
 const DROP_MACS: Action = { type: "set_field", field: "eth_dst", value: Uint8Array.of(2, 2, 2, 2, 2, 2) };
 
+const SET_VLAN: Action = { type: "set_field", field: "vlan_vid", value: Uint8Array.of(0x10, 7) };
+const SET_PCP: Action = { type: "set_field", field: "vlan_pcp", value: Uint8Array.of(3) };
+
 const actions = fc.constantFrom<readonly Action[]>(
   [],
   [output(1)],
@@ -32,6 +35,10 @@ const actions = fc.constantFrom<readonly Action[]>(
   [output(OFPP_NORMAL)],
   [output(OFPP_NORMAL)],
   [{ type: "push_vlan", etherType: 0x8100 }, output(2)],
+  [{ type: "push_vlan", etherType: 0x88a8 }, SET_VLAN, DROP_MACS, output(3)],
+  [{ type: "pop_vlan" }, { type: "dec_nw_ttl" }, output(1)],
+  [{ type: "pop_vlan" }, { type: "push_vlan", etherType: 0x8100 }, SET_VLAN, output(4)],
+  [SET_VLAN, SET_PCP, output(3)],
   [{ type: "output", port: OFPP_CONTROLLER, maxLength: 20 }],
 );
 const IP = field("eth_type", 0x0800);
@@ -47,6 +54,11 @@ const match = fc.constantFrom(
   [IP, field("ipv4_dst", 0x0a000002)],
   [IP, field("ip_dscp", 0)],
   [field("eth_src", 0x52540000000an)],
+  [field("vlan_vid", 0x1005)],
+  [field("vlan_vid", 0x1000, 0x1000)],
+  [field("vlan_vid", 0x1000, 0x1000), IP, field("ip_proto", 1), field("icmpv4_code", 1)],
+  [field("vlan_vid", 0x1000, 0x1000), field("vlan_pcp", 2), IP, field("ipv4_src", 0x0a000001)],
+  [field("vlan_vid", 0x1005), IP, field("ip_proto", 6), field("tcp_flags", 8, 8)],
 );
 const flow = fc
   .record({
@@ -91,6 +103,11 @@ const KINDS: readonly ((payload: Uint8Array, port: number) => Uint8Array)[] = [
   (payload) => tcpFrame({ ...END, destination: "10.0.0.9" }, 24, payload),
   (payload) => udpFrame({ ...END, destination: "10.0.0.9" }, payload).with(22, 1),
   (payload) => tagged(udpFrame(END, payload), 0x8100, 5),
+  (payload) => tagged(udpFrame(END, payload), 0x88a8, 0x5006),
+  (payload) => tagged(tcpFrame({ ...END, source: "10.0.0.7" }, 24, payload), 0x8100, 0x5005),
+  (payload) => tagged(concat(icmpFrame(END, 8, 1), payload), 0x8100, 6),
+  (payload) => tagged(tagged(udpFrame(END, payload), 0x8100, 5), 0x88a8, 5),
+  (payload, port) => tagged(addressed(1, port, payload), 0x8100, 5),
   (payload) => concat(icmpFrame(END, 8, 1), payload),
   (payload) => udpFrame({ source: "fd00::1", destination: "fd00::2" }, payload),
 ];

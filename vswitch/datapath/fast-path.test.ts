@@ -1,9 +1,9 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { OFPP_NORMAL } from "../../base/openflow/index.js";
+import { type Action, OFPP_NORMAL } from "../../base/openflow/index.js";
 import { waitFor } from "../../base/time/index.js";
 import type { SwitchModel } from "../agent/index.js";
 import { MAC_AGEING_MS, TRUNK_ALL } from "../learn/index.js";
-import { numberedFrame, udpFrame } from "../testing/frames.js";
+import { numberedFrame, tagged, udpFrame } from "../testing/frames.js";
 import { apply, field, flowMod, output } from "../testing/rig.js";
 import type { StreamPeer } from "../testing/stream-peer.js";
 import { Workers } from "../testing/worker-rig.js";
@@ -169,6 +169,52 @@ describe("what is published", () => {
       // The rule of before has counted what the worker has finished.
       const [flow] = bridge.tables.flowStats({ ...ALL, match: [] }, rig.nowMs);
       expect(flow?.packetCount).toBe(22n);
+    } finally {
+      rig.close();
+    }
+  });
+});
+
+describe("frames with a tag, or that get one", () => {
+  const vid: Action = { type: "set_field", field: "vlan_vid", value: Uint8Array.of(0x10, 7) };
+  const untagged = frameOf(1000, 0);
+  const five = tagged(untagged, 0x8100, 0x5005);
+
+  it.each<[string, readonly Action[], Uint8Array, Uint8Array]>([
+    ["as they are", [], five, five],
+    ["with another VLAN", [vid], five, tagged(untagged, 0x8100, 0x5007)],
+    ["without it", [{ type: "pop_vlan" }], five, untagged],
+    [
+      "with another one",
+      [{ type: "pop_vlan" }, { type: "push_vlan", etherType: 0x88a8 }, vid],
+      five,
+      tagged(untagged, 0x88a8, 7),
+    ],
+    [
+      "with a new one",
+      [{ type: "push_vlan", etherType: 0x8100 }, vid],
+      untagged,
+      tagged(untagged, 0x8100, 7),
+    ],
+  ])("are finished by port workers: %s", (_, actions, frame, wanted) => {
+    const rig = new Workers(2, 2);
+    try {
+      const bridge = rig.datapath.bridge("br0");
+      const inPort = field("in_port", 1);
+      bridge.change(flowMod({ match: [inPort], instructions: [apply(...actions, output(2))] }), rig.nowMs);
+      // The longest that the port takes: a tag more is always allowed.
+      const mtu = untagged.length - 14;
+      bridge.setPort(bridge.slot(2)!, { vlan: TRUNK_ALL, mtu }, rig.nowMs);
+      rig.nowMs += 20;
+      for (let n = 0; n < 6; n++) {
+        rig.ports[0]!.inject(frame);
+        rig.breathe(true);
+      }
+      expect(rig.hosts[0]!.fast.frames).toBe(4);
+      expect(rig.ports[1]!.sent).toEqual(Array.from({ length: 6 }, () => wanted));
+      bridge.publishing.fold();
+      const [flow] = bridge.tables.flowStats({ ...ALL, match: [] }, rig.nowMs);
+      expect(flow).toMatchObject({ packetCount: 6n, byteCount: BigInt(6 * frame.length) });
     } finally {
       rig.close();
     }

@@ -14,17 +14,22 @@
 import { BATCH_SIZE, Batch, offloadNeeded, type PacketPool, wireLength } from "../../base/packet/index.js";
 import {
   burstKeysOf,
+  changeTag,
   FATE_DROP,
   FATE_REWRITE,
   ROW_FRONT,
   ROW_SHIFT,
   ROW_WHOLE,
   shortRewriterOf,
+  TAG_COMES,
   UNPUBLISHED,
   type VerdictReader,
 } from "../flow/index.js";
 import { LANE_JUDGED, WORKER_JUDGES } from "../port/index.js";
 import { EXPRESS_MISSES_MAX } from "./limits.js";
+
+/** Bytes in front of a frame that a tag takes. */
+const TAG_ROOM = 4;
 
 /** A port as the fast path has it. */
 export interface FastPort {
@@ -68,6 +73,7 @@ export class FastPath {
     ...{ port: 0, tableId: 0, flowIndex: 0, lowersTtl: false },
     mask: new Int32Array(3),
     value: new Int32Array(3),
+    tag: null,
   };
   readonly #starts = new Int32Array(BATCH_SIZE);
   readonly #lengths = new Int32Array(BATCH_SIZE);
@@ -202,13 +208,16 @@ export class FastPath {
       reader.readRewrite(entry, rewrite.mask, rewrite.value);
       rewrite.lowersTtl = reader.lowersTtl(entry);
     }
+    const tag = isRewritten ? reader.tag(entry) : -1;
     let i = from;
     for (; i < to; i++) {
       const packet = packets[i]!;
       if (pool.length[packet]! > sizeMax && wireLength(pool, packet) > sizeMax) break;
       if (pool.checksumStart[packet] !== 0 && (offloads & offloadNeeded(pool, packet)) === 0) break;
+      if (tag === TAG_COMES && pool.headroom(packet) < TAG_ROOM) break;
       if (isRewritten && !this.#rewriter(pool.offset[packet]!, rewrite)) break;
       sizeBytes += pool.length[packet]!;
+      if (tag >= 0) changeTag(pool, packet, tag, reader.tagMask(entry), reader.tagValue(entry));
       run.push(packet);
     }
     if (i === from) return from;

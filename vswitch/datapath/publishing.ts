@@ -14,7 +14,10 @@ import {
   FlowKey,
   type FlowTables,
   isRowKey,
+  isTagged,
   type Pipeline,
+  retaggingOf,
+  type ShortRewrite,
   type Station,
   V_AT,
   V_DROP,
@@ -29,6 +32,7 @@ import type { PortSlot } from "./port-slot.js";
 
 /** V_AT and V_DROP with their operands. */
 const DROP_WORDS = 5;
+const TAG_SIZE = 4;
 
 export interface PublishingModules {
   readonly tables: FlowTables;
@@ -57,6 +61,11 @@ export class Publishing implements VerdictListener {
   /** Of such frames, and the bits by which they are known, when an ordinary switch forwards them. */
   readonly #station = { high: 0, low16: 0, vlan: 0, port: 0 };
   readonly #bits = new Int32Array(FlowKey.K_WIDE);
+  /** What retaggingOf() said of verdicts. */
+  readonly #retaggings = {
+    tagged: new WeakMap<Verdict, ShortRewrite | null>(),
+    untagged: new WeakMap<Verdict, ShortRewrite | null>(),
+  };
   readonly #counted = (
     verdict: Verdict,
     packets: number,
@@ -79,7 +88,8 @@ export class Publishing implements VerdictListener {
   }
 
   wants(verdict: Verdict): boolean {
-    return verdict.isNormal || isDrop(verdict) || this.#target(numberOf(verdict)) !== null;
+    const { isNormal } = verdict;
+    return isNormal || isDrop(verdict) || this.#target(numberOf(verdict)) !== null || mayRetag(verdict);
   }
 
   learn(key: Int32Array, bits: Int32Array, verdict: Verdict): void {
@@ -87,7 +97,13 @@ export class Publishing implements VerdictListener {
       this.#learnNormal(key, bits, verdict);
       return;
     }
-    this.#publish(key, bits, verdict, this.#target(numberOf(verdict)), null);
+    if (isDrop(verdict)) {
+      this.#publish(key, bits, verdict, null, null, null);
+      return;
+    }
+    const rewrite = verdict.rewrite ?? (verdict.onlyPort >= 0 ? null : this.#retagging(verdict, key));
+    const target = this.#target(rewrite === null ? verdict.onlyPort : rewrite.port);
+    if (target !== null) this.#publish(key, bits, verdict, rewrite, target, null);
   }
 
   /** It holds for the two stations, as long as both stay where they are. */
@@ -108,20 +124,34 @@ export class Publishing implements VerdictListener {
     const all = this.#bits;
     for (let i = 0; i < all.length; i++) all[i] = bits[i]!;
     for (let i = FlowKey.K_ETH_DST; i <= FlowKey.K_ETH_SRC_LOW; i++) all[i] = -1;
-    this.#publish(key, all, verdict, target, station);
+    this.#publish(key, all, verdict, null, target, station);
+  }
+
+  /** What the verdict does to the tag of such frames, and else, before it sends them to one port; null: more than that. */
+  #retagging(verdict: Verdict, key: Int32Array): ShortRewrite | null {
+    const known = isTagged(key) ? this.#retaggings.tagged : this.#retaggings.untagged;
+    let rewrite = known.get(verdict);
+    if (rewrite === undefined) {
+      rewrite = retaggingOf(verdict.code, isTagged(key));
+      known.set(verdict, rewrite);
+    }
+    return rewrite;
   }
 
   #publish(
     key: Int32Array,
     bits: Int32Array,
     verdict: Verdict,
+    rewrite: ShortRewrite | null,
     target: PortSlot | null,
     station: Station | null,
   ): void {
     const fate = this.#fate;
     fate.lane = target === null ? 0 : (target.port as RemotePort).laneId;
-    fate.sizeMax = target === null ? Number.POSITIVE_INFINITY : target.sizeMax;
-    fate.rewrite = verdict.rewrite;
+    // One tag more is always allowed (PortSlot.fits); a tag that comes is that one, and one that goes is none.
+    const spare = isTagged(key) ? TAG_SIZE : 0;
+    fate.sizeMax = target === null ? Number.POSITIVE_INFINITY : target.sizeMax + spare;
+    fate.rewrite = rewrite;
     fate.station = station;
     this.#slot!.published!.publish(key, bits, verdict, fate);
   }
@@ -176,14 +206,9 @@ export class Publishing implements VerdictListener {
     }
   }
 
-  #count(
-    { tables: ids, flows, code, onlyPort, rewrite, isNormal }: Verdict,
-    packets: number,
-    bytes: number,
-    usedMs: number,
-    station: Station | null,
-  ): void {
+  #count(verdict: Verdict, packets: number, bytes: number, usedMs: number, station: Station | null): void {
     const { tables, pipeline, forwarding } = this.#modules;
+    const { tables: ids, flows, code } = verdict;
     if (station !== null) {
       const { high, low16, vlan, port } = station;
       forwarding.macs.learn(high, low16, vlan, port, usedMs);
@@ -194,7 +219,7 @@ export class Publishing implements VerdictListener {
       const last = flow === null ? usedMs : Math.max(usedMs, lastUsedMs[flow.slot]!);
       tables.countMany(ids[i]!, flow, packets, bytes, last);
     }
-    if (onlyPort >= 0 || rewrite !== null || isNormal) return;
+    if (!isDrop(verdict)) return;
     const index = code[2]!;
     pipeline.dropCounters.countMany(code[4]!, packets, code[1]!, index < 0 ? null : flows[index]!);
   }
@@ -203,6 +228,11 @@ export class Publishing implements VerdictListener {
 /** The port that frames leave by as they are, or changed a little; −1 when that is not all. */
 function numberOf({ onlyPort, rewrite }: Verdict): number {
   return rewrite === null ? onlyPort : rewrite.port;
+}
+
+/** Whether it leaves by one port with changes that retaggingOf() may know. */
+function mayRetag({ onlyPort, rewrite, needsKey, tracks, isMetered, groups }: Verdict): boolean {
+  return onlyPort < 0 && rewrite === null && needsKey && !tracks && !isMetered && groups.length === 0;
 }
 
 function isDrop({ code }: Verdict): boolean {

@@ -59,11 +59,12 @@ export { FATE_DROP, FATE_REWRITE, publishedSize } from "./published-verdicts.js"
 export { isSentTo, refersToPort } from "./references.js";
 export { Resumption } from "./resumption.js";
 export { Rewriter } from "./rewrite.js";
-export { isRowKey } from "./row-match.js";
+export { isRowKey, isTagged } from "./row-match.js";
 export { runOnKey } from "./run-on-key.js";
 export { SavedOptions } from "./saved-options.js";
-export { type ShortRewrite, type ShortRewriter, shortRewriterOf } from "./short-rewrite.js";
+export { retaggingOf, type ShortRewrite, type ShortRewriter, shortRewriterOf } from "./short-rewrite.js";
 export type { TableSettings } from "./table-settings.js";
+export { changeTag, TAG_COMES } from "./tag-change.js";
 export { type NormalTrace, type TraceOptions, type TraceSend, traceFrame } from "./trace.js";
 export type { TraceEnds, TraceFlow, TraceNode, TraceRequest, TraceRun } from "./trace-nodes.js";
 export { EVERY_OPTION, NXT_TLV_TABLE_MOD, TunnelOptions } from "./tunnel-options.js";

@@ -4,7 +4,8 @@
 //   words  | header 32 | masks, 16 each | entry 0, 32 | entry 1 | …
 //   header   0 published | 1 epoch | 2 masks | 16–25 factors of the hash
 //   entry    0 serial | 1 mask | 2–10 words 1–9 of a row (burst-keys.ts) under it | 11 fate | 12 lane of the port |
-//            13 bytes that fit | 14 lowers the TTL | 16–18 mask and 19–21 value of the first words of the frame
+//            13 bytes that fit | 14 lowers the TTL | 15 what becomes of the tag, or −1 |
+//            16–18 mask and 19–21 value of the first words of the frame | 28 mask and 29 value of the tag
 //            doubles at 22, 24, 26: packets, bytes and last use, which are the reader's
 //
 // An entry counts when its serial is one of 1 … published. Entries are only added. To take back what is published the
@@ -30,7 +31,11 @@ export const E_FATE = 11;
 export const E_LANE = 12;
 export const E_SIZE_MAX = 13;
 export const E_LOWERS_TTL = 14;
+/** TAG_*, or −1. */
+export const E_TAG = 15;
 export const E_REWRITE = 16;
+export const E_TAG_MASK = 28;
+export const E_TAG_VALUE = 29;
 /** In doubles from the beginning of the entry. */
 export const E_PACKETS = 11;
 export const E_BYTES = 12;
@@ -43,7 +48,7 @@ export const FATE_REWRITE = 2;
 
 /** Entries that a key may stand in, side by side. */
 export const PUBLISHED_WAYS = 4;
-/** In word 4 of the row of a tagged frame, never in that of another: entries are for frames without a tag. */
+/** In word 4 of the row of a tagged frame, never in that of another; in the mask of every entry. */
 export const ROW_TAGGED = 0x1000;
 
 /** Bytes for so many entries, a power of two. */

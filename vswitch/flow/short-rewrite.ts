@@ -10,7 +10,17 @@ import { OFPP_MAX } from "../../base/openflow/index.js";
 import type { PacketPool } from "../../base/packet/index.js";
 import { updateChecksum16 } from "../../base/wire/index.js";
 import { K_ETH_DST } from "./key.js";
-import { OP_DEC_NW_TTL, OP_OUTPUT, OP_SET, W_ETH_DST, W_ETH_SRC } from "./program.js";
+import {
+  OP_DEC_NW_TTL,
+  OP_OUTPUT,
+  OP_POP_VLAN,
+  OP_PUSH_VLAN,
+  OP_SET,
+  W_ETH_DST,
+  W_ETH_SRC,
+  W_VLAN,
+} from "./program.js";
+import { type TagChange, TagEditor } from "./tag-change.js";
 import { V_AT } from "./verdict.js";
 
 const ETHERNET_SIZE = 14;
@@ -32,10 +42,21 @@ export interface ShortRewrite {
   readonly mask: Int32Array;
   readonly value: Int32Array;
   readonly lowersTtl: boolean;
+  /** What becomes of its tag, the four bytes behind its addresses; null: nothing. */
+  readonly tag: TagChange | null;
 }
 
 /** What the first `length` words of a verdict's code come to, or null when they do anything else. */
 export function shortRewriteOf(code: Int32Array, length: number): ShortRewrite | null {
+  return rewriteOf(code, length, null);
+}
+
+/** The same, also when they change the tag of frames that have one, or none. */
+export function retaggingOf(code: Int32Array, areTagged: boolean): ShortRewrite | null {
+  return rewriteOf(code, code.length, new TagEditor(areTagged));
+}
+
+function rewriteOf(code: Int32Array, length: number, tags: TagEditor | null): ShortRewrite | null {
   const mask = new Int32Array(ADDRESS_WORDS);
   const value = new Int32Array(ADDRESS_WORDS);
   let [tableId, flowIndex, lowersTtl] = [-1, -1, false];
@@ -54,6 +75,11 @@ export function shortRewriteOf(code: Int32Array, length: number): ShortRewrite |
         break;
       case OP_SET: {
         const writer = code[at + 1]!;
+        if (writer === W_VLAN && tags !== null) {
+          if (!tags.set(code, at + 3, code[at + 2]!)) return null;
+          at += 3 + 3 * code[at + 2]!;
+          break;
+        }
         if (writer !== W_ETH_DST && writer !== W_ETH_SRC) return null;
         const count = code[at + 2]!;
         for (let piece = at + 3; piece < at + 3 + 3 * count; piece += 3) {
@@ -65,10 +91,20 @@ export function shortRewriteOf(code: Int32Array, length: number): ShortRewrite |
         at += 3 + 3 * count;
         break;
       }
+      case OP_PUSH_VLAN:
+        if (tags === null || !tags.push(code[at + 1]!)) return null;
+        at += 2;
+        break;
+      case OP_POP_VLAN:
+        if (tags === null) return null;
+        tags.pop();
+        at++;
+        break;
       case OP_OUTPUT: {
         const port = code[at + 1]! >>> 0;
         const isAll = at + 3 === length && port > 0 && port <= OFPP_MAX;
-        return isAll ? { port, tableId, flowIndex, mask, value, lowersTtl } : null;
+        const tag = tags === null ? null : tags.change;
+        return isAll ? { port, tableId, flowIndex, mask, value, lowersTtl, tag } : null;
       }
       default:
         return null;

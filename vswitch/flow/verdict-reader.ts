@@ -66,7 +66,9 @@ export class VerdictReader {
     const words = this.#words;
     const last = this.#last;
     const serial = words[last]!;
-    const isThere = serial !== 0 && serial <= this.#published;
+    // Only frames without a tag are compared with it.
+    const isOfTagged = (words[last + P.E_ROW + 4]! & P.ROW_TAGGED) !== 0;
+    const isThere = serial !== 0 && serial <= this.#published && !isOfTagged;
     this.#front = isThere ? last : UNPUBLISHED;
     if (!isThere) return;
     const { mask, value } = this.#frontMatch;
@@ -123,6 +125,16 @@ export class VerdictReader {
   }
   lowersTtl(entry: number): boolean {
     return this.#words[entry + P.E_LOWERS_TTL] === 1;
+  }
+  /** TAG_*, or −1: nothing becomes of it. */
+  tag(entry: number): number {
+    return this.#words[entry + P.E_TAG]!;
+  }
+  tagMask(entry: number): number {
+    return this.#words[entry + P.E_TAG_MASK]!;
+  }
+  tagValue(entry: number): number {
+    return this.#words[entry + P.E_TAG_VALUE]!;
   }
   /** Mask, and value behind it, of the frame's first three words. */
   readRewrite(entry: number, mask: Int32Array, value: Int32Array): void {

@@ -5,7 +5,7 @@ import { assert } from "../../base/assert/index.js";
 import { secretMultiplier } from "../../base/random/index.js";
 import { ROW_WORDS } from "./burst-keys.js";
 import * as P from "./published-verdicts.js";
-import { isRowKey, writeRowMatch } from "./row-match.js";
+import { isTagged, mayHaveRow, writeRowMatch, writeTaggedRowMatch } from "./row-match.js";
 import type { ShortRewrite } from "./short-rewrite.js";
 import type { Verdict } from "./verdict.js";
 
@@ -71,10 +71,13 @@ export class VerdictWriter {
 
   /** Frames that agree with `key` in `bits` fare so. Nothing happens when they cannot be told by their rows. */
   publish(key: Int32Array, bits: Int32Array, verdict: Verdict, fate: Fate): void {
-    if (!isRowKey(key)) return;
+    if (!mayHaveRow(key)) return;
     const [mask, value, words] = [this.#mask, this.#value, this.#words];
-    writeRowMatch(key, bits, mask, value);
-    mask[4] = mask[4]! | P.ROW_TAGGED;
+    if (isTagged(key)) writeTaggedRowMatch(key, bits, mask, value);
+    else {
+      writeRowMatch(key, bits, mask, value);
+      mask[4] = mask[4]! | P.ROW_TAGGED;
+    }
     const maskId = this.#maskOf(mask);
     const first = maskId < 0 ? -1 : this.#place(maskId, value);
     let at = first;
@@ -160,6 +163,10 @@ export class VerdictWriter {
     words[at + P.E_LANE] = lane;
     words[at + P.E_SIZE_MAX] = Math.min(sizeMax, 0x7fffffff);
     words[at + P.E_LOWERS_TTL] = rewrite?.lowersTtl === true ? 1 : 0;
+    const tag = rewrite === null ? null : rewrite.tag;
+    words[at + P.E_TAG] = tag === null ? -1 : tag.kind;
+    words[at + P.E_TAG_MASK] = tag === null ? 0 : tag.mask;
+    words[at + P.E_TAG_VALUE] = tag === null ? 0 : tag.value;
     for (let i = 0; i < 3; i++) {
       words[at + P.E_REWRITE + i] = rewrite === null ? 0 : rewrite.mask[i]!;
       words[at + P.E_REWRITE + 3 + i] = rewrite === null ? 0 : rewrite.value[i]!;
