@@ -38,7 +38,6 @@ export const PortSchema = resourceSchema(
         {
           macAddress: Type.Optional(Type.String({ description: "The MAC address in use." })),
           addresses: Type.Optional(Type.Array(Type.String(), { description: "The IP addresses in use." })),
-          host: Type.Optional(Type.String({ description: "Name of the Host that it is plugged in on." })),
           observedGeneration: Type.Optional(
             Type.Integer({ description: "Generation that the status reflects." }),
           ),
@@ -70,7 +69,6 @@ export const portKind = defineKind<Port>({
       value: (port) => port.status?.conditions?.find((condition) => condition.type === "Ready")?.status,
     },
     { name: "MAC", description: "MAC address", wide: true, value: (port) => port.status?.macAddress },
-    { name: "Host", description: "The host", wide: true, value: (port) => port.status?.host },
   ],
   validate: validatePort,
 });
