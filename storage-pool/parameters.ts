@@ -44,7 +44,8 @@ export function sizeBytes(params: Params): number {
   const good =
     typeof given === "number" && Number.isInteger(given) && given > 0 && given <= VOLUME_SIZE_BYTES_MAX;
   if (!good || given % BLOCK_SIZE !== 0) {
-    invalid("sizeBytes", `a multiple of ${BLOCK_SIZE}, at most ${VOLUME_SIZE_BYTES_MAX}`, given);
+    const most = `${VOLUME_SIZE_BYTES_MAX} (${VOLUME_SIZE_BYTES_MAX / 1024 ** 4} TiB)`;
+    invalid("sizeBytes", `a multiple of ${BLOCK_SIZE}, at most ${most}`, given);
   }
   return given;
 }

@@ -286,7 +286,11 @@ function run(program: string, args: readonly string[], options: RunOptions = {})
     });
     child.on("close", (code) => {
       if (code === 0) resolved(wrote);
-      else reject(new PlinthError("COPY_FAILED", `${program}: ${said.trim() || `ended with ${code}`}`));
+      else {
+        // Most of what they say begins with their name.
+        const why = said.trim().replace(`${program}: `, "") || `ended with ${code}`;
+        reject(new PlinthError("COPY_FAILED", `${program}: ${why}`));
+      }
     });
   });
 }

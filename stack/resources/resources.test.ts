@@ -1,5 +1,6 @@
 // The rules of every kind, by example: what is refused, at which field, and what was expected.
 import { describe, expect, test } from "vitest";
+import { VOLUME_SIZE_BYTES_MAX as POOL_VOLUME_SIZE_BYTES_MAX } from "../../storage-pool/index.js";
 import {
   ALL_KINDS,
   type ApiObject,
@@ -9,6 +10,11 @@ import {
   findKindByWord,
   type SchemaNode,
 } from "./index.js";
+import { VOLUME_SIZE_BYTES_MAX } from "./volume.js";
+
+test("a Volume may be as large as storage pools take it", () => {
+  expect(VOLUME_SIZE_BYTES_MAX).toBe(POOL_VOLUME_SIZE_BYTES_MAX);
+});
 
 function admit(document: object, siblings: ApiObject[] = [], previous?: ApiObject) {
   const { apiVersion, kind: kindName } = document as ApiObject;
@@ -83,7 +89,7 @@ describe("documents that are refused", () => {
     ["DNS server", plinth("Network", { ...front, dnsServers: ["one"] }), "spec.dnsServers[0]", /IP address/],
     ["MTU", plinth("Network", { ...front, mtu: 100 }), "spec.mtu", /between 576 and 9216/],
     ["spec missing", plinth("Network", undefined as unknown as object), "spec", /Required value/],
-    ["volume too large", plinth("Volume", { size: "17Ti" }), "spec.size", /from 1Mi to 16Ti/],
+    ["volume too large", plinth("Volume", { size: "5Ti" }), "spec.size", /from 1Mi to 4Ti/],
     ["volume size text", plinth("Volume", { size: "lots" }), "spec.size", /quantity such as/],
     ["volume odd", plinth("Volume", { size: "1048577" }), "spec.size", /multiple of 4096/],
     ["VM memory", plinth("VirtualMachine", { memory: "1Ki" }), "spec.memory", /from 32Mi/],

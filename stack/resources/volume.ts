@@ -7,7 +7,8 @@ import { Conditions, listKeys, OneOf, Quantity, resourceSchema, Time } from "./s
 import { validateReference } from "./virtual-machine.js";
 
 export const VOLUME_SIZE_BYTES_MIN = 2 ** 20;
-export const VOLUME_SIZE_BYTES_MAX = 16 * 2 ** 40;
+/** What the storage pool takes at most. */
+export const VOLUME_SIZE_BYTES_MAX = 4 * 2 ** 40;
 const BLOCK_SIZE_BYTES = 4096;
 const BANDWIDTH_MAX = 2 ** 40;
 const REWIND_SECONDS_MAX = 90 * 86_400;
@@ -22,7 +23,7 @@ export const VolumeSchema = resourceSchema(
     spec: Type.Object(
       {
         size: Quantity({
-          description: "Size that machines see, 1Mi to 16Ti, a multiple of 4Ki. It can grow, never shrink.",
+          description: "Size that machines see, 1Mi to 4Ti, a multiple of 4Ki. It can grow, never shrink.",
         }),
         pool: Type.String({
           default: "default",
@@ -184,7 +185,7 @@ function validateVolume(volume: Volume, errors: FieldErrors, context: Validation
   const { spec } = volume;
   const size = parseQuantity(spec.size);
   if (size === undefined || size < VOLUME_SIZE_BYTES_MIN || size > VOLUME_SIZE_BYTES_MAX) {
-    errors.invalid("spec.size", spec.size, "must be a quantity from 1Mi to 16Ti");
+    errors.invalid("spec.size", spec.size, "must be a quantity from 1Mi to 4Ti");
   } else if (size % BLOCK_SIZE_BYTES !== 0) {
     errors.invalid("spec.size", spec.size, `must be a multiple of ${BLOCK_SIZE_BYTES} bytes`);
   }

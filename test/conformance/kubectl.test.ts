@@ -368,7 +368,7 @@ spec: {size: ${size}}`;
     [
       "a volume too large",
       () => volume("1Pi"),
-      /spec\.size: Invalid value: "1Pi": must be a quantity from 1Mi to 16Ti/,
+      /spec\.size: Invalid value: "1Pi": must be a quantity from 1Mi to 4Ti/,
     ],
     [
       "an impossible port",
