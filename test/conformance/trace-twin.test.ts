@@ -56,6 +56,8 @@ table=20,priority=9,ipv6,ipv6_src=fd00::5 actions=ct(commit,zone=7,exec(set_fiel
 table=21,ipv6 actions=ct(table=22)
 table=21,ip actions=3
 table=22 actions=3
+metadata=24,udp actions=output:NXM_OF_IN_PORT[],load:2->NXM_NX_REG3[],output:NXM_NX_REG3[],output:NXM_NX_REG3[0..15],load:0x10002->NXM_NX_REG4[],output:NXM_NX_REG4[]
+metadata=25,udp actions=bundle(symmetric_l3,5,active_backup,ofport,members:3,1),bundle_load(nw_dst,5,active_backup,ofport,NXM_NX_REG2[0..15],members:3,1)
 metadata=22,udp actions=set_queue:3,3,2,dec_ttl,3,pop_queue,2
 metadata=22,udp6 actions=set_queue:3,2,pop_queue
 metadata=23,udp actions=set_queue:3,set_field:3->ip_dscp,2,push_vlan:0x8100,2,3
@@ -73,6 +75,8 @@ const TCP_FRAME =
   "505400000007505400000009080045000028000000004006f97dc0a80001c0a80002000000500000000000000000500200000000000000";
 
 const TRACES: readonly (readonly string[])[] = [
+  ["br0", `metadata=24,in_port=1,udp,${IP}`],
+  ["br0", `metadata=25,in_port=1,udp,${IP}`],
   ["br0", `metadata=22,in_port=1,udp,${IP},nw_tos=4,nw_ecn=1`],
   ["br0", `metadata=22,in_port=1,udp,${IP},nw_tos=44`],
   ["br0", "metadata=22,in_port=1,udp6,nw_tos=4,nw_ecn=2,nw_ttl=9"],

@@ -122,8 +122,10 @@ export class Megaflow {
       case "learn":
         for (const spec of action.specs) if (typeof spec.source === "object") this.#range(spec.source, key);
         return;
-      case "multipath":
       case "bundle":
+        if (action.algorithm === "hrw") this.#hash(action.fields, key);
+        return;
+      case "multipath":
         this.#hash(action.fields, key);
         return;
       case "dec_nw_ttl":

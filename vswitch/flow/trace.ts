@@ -19,7 +19,7 @@ import type { ControllerRequest, PacketSink, PipelineObserver, PipelineOptions }
 import type { Program } from "./program.js";
 import { type ForkedCopy, foresee, forkedCopy } from "./trace-ct.js";
 import type { TraceNode, TraceRequest, TraceRun, TraceTranslation } from "./trace-nodes.js";
-import { describeFlow, destinationOf } from "./trace-steps.js";
+import { describeFlow, destinationOf, remarkOf } from "./trace-steps.js";
 import { type TunnelOptions, widened } from "./tunnel-options.js";
 
 export interface TraceOptions extends Omit<PipelineOptions, "observer" | "sink"> {
@@ -300,8 +300,8 @@ class Recorder implements PipelineObserver, PacketSink {
         key,
       );
     if (action.type === "ct") this.#ct(action, key, packet);
-    if (action.type === "delete_field") this.#add({ kind: "detail", text: `delete ${action.field}` });
-    if (action.type === "pop_queue" && queueOf(key) !== 0) this.#add({ kind: "detail", text: "queue = 0" });
+    const remark = remarkOf(action, key, this.#options.tables.options);
+    if (remark !== undefined) this.#add(remark);
   }
 
   #learn(program: LearnProgram | undefined, key: Int32Array): void {
@@ -386,6 +386,8 @@ class Recorder implements PipelineObserver, PacketSink {
   }
 
   drop(reason: DropReason): void {
+    // A port out of range has been told of.
+    if (reason === "bad-port" && this.#list.at(-1)?.kind === "warning") return;
     this.#add({ kind: "drop", reason });
   }
 
