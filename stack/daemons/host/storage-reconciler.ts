@@ -4,7 +4,7 @@
 import { describeError, PlinthError } from "../../../base/errors/index.js";
 import type { Logger } from "../../../base/log/index.js";
 import type { Clock, Timer } from "../../../base/time/index.js";
-import { formatTime, type Informer, type ResourceClient } from "../../api/index.js";
+import { type Change, formatTime, type Informer, type ResourceClient } from "../../api/index.js";
 import {
   quantityBytes,
   rewindSecondsOf,
@@ -13,7 +13,7 @@ import {
   type Volume,
   type VolumeSnapshot,
 } from "../../resources/index.js";
-import { addFinalizer, removeFinalizer, writeStatus } from "./api-writer.js";
+import { addFinalizer, HOST_FINALIZER, removeFinalizer, writeStatus } from "./api-writer.js";
 import { reconcilePool } from "./pool-reconciler.js";
 import { adoptSnapshots, reconcileSnapshot, showSnapshot, unshown } from "./snapshot-reconciler.js";
 import { isStorageAway, type SnapshotFacts, type StorageClient, type VolumeFacts } from "./storage-client.js";
@@ -39,6 +39,8 @@ export interface StorageModules {
 
 /** How often the figures of the pool are brought up to date. */
 const REFRESH_MS = 3_000;
+/** The moment from which a volume can be rewound moves with every second. */
+const REWIND_SHOWN_MS = 60_000;
 
 export class StorageReconciler {
   readonly #options: StorageReconcilerOptions;
@@ -59,8 +61,10 @@ export class StorageReconciler {
     this.#queue = new WorkQueue({ name: "storage", concurrency: 4, run: (key) => this.#run(key) }, modules);
     const watch = <K extends "Volume" | "VolumeSnapshot" | "StoragePool">(kind: K) =>
       client.watchKind(kind, {
-        onChange: ({ object }) => {
-          if (this.#isStarted) this.#queue.add(`${kind} ${keyOf(object.metadata)}`);
+        onChange: (change) => {
+          const { object } = change;
+          if (this.#isStarted && asksForTurn(kind, change))
+            this.#queue.add(`${kind} ${keyOf(object.metadata)}`);
           if (kind === "Volume") options.onVolume(object.metadata.namespace as string);
         },
       });
@@ -280,6 +284,7 @@ export class StorageReconciler {
         (volume.status.phase === "Failed") !== (facts.damage !== undefined || facts.locked !== undefined) ||
         volume.status.promisedBytes !== facts.promisedBytes ||
         volume.status.historyBytes !== facts.historyBytes ||
+        hasMovedOn(volume.status.rewindFrom, facts.rewindFrom) ||
         volume.status.conditions?.find(({ type }) => type === "Intact")?.message !== intact(facts).message;
       if (differs) await this.#showVolume(volume, facts);
     }
@@ -317,6 +322,27 @@ export class StorageReconciler {
     const [namespace = "", name = ""] = key.split("/");
     return this.#volumes.get({ namespace, name });
   }
+}
+
+/**
+ * What shows only other figures brings no turn. A turn shows new ones, and the store that keeps them may stand on the
+ * very disk whose room they tell: each would bring the next. Figures have their time (REFRESH_MS).
+ */
+function asksForTurn(
+  kind: string,
+  { type, object, previous }: Change<Volume | VolumeSnapshot | StoragePool>,
+): boolean {
+  if (type !== "modified") return true;
+  const { generation, deletionTimestamp, finalizers = [] } = object.metadata;
+  if (generation !== previous.metadata.generation || deletionTimestamp !== undefined) return true;
+  // Our finalizer may have lost against this change, and waits for it. Pools have none.
+  return kind !== "StoragePool" && !finalizers.includes(HOST_FINALIZER);
+}
+
+/** Whether the moment from which a volume can be rewound has moved on so far that people would see it. */
+function hasMovedOn(shown: string | undefined, from: string | undefined): boolean {
+  if (shown === undefined || from === undefined) return shown !== from;
+  return Math.abs(Date.parse(from) - Date.parse(shown)) >= REWIND_SHOWN_MS;
 }
 
 /** Rewind window, limits and schedules as the Volume says; true when something was changed. */
