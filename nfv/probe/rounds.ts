@@ -5,6 +5,8 @@
 // Pure: time is a parameter. Thread: the engine's worker.
 import type { ProbeTarget, Report } from "./prober.js";
 
+const SHORTEST_BOUND_MS = 10;
+
 /** One target with the probe that is out, if any; `state` belongs to the prober. */
 export interface Round<T, S> {
   readonly target: T;
@@ -77,7 +79,12 @@ export class Rounds<T extends ProbeTarget, S> {
   }
 }
 
-/** "in 15 ms", for reasons. */
+/**
+ * "in less than 10 ms", for reasons. In powers of ten: they are shown in a resource, and each other word is a change for
+ * all who watch it.
+ */
 export function took(round: { readonly sentAtMs: number }, nowMs: number): string {
-  return `in ${Math.max(0, Math.round(nowMs - round.sentAtMs))} ms`;
+  let bound = SHORTEST_BOUND_MS;
+  while (nowMs - round.sentAtMs >= bound) bound *= 10;
+  return `in less than ${bound} ms`;
 }

@@ -50,7 +50,7 @@ describe("TcpProber", () => {
     const syn = last();
     expect(syn).toMatchObject({ destinationPort: 80, flags: TCP_SYN });
     answer(TCP_SYN | TCP_ACK, (syn.sequence + 1) >>> 0, 25);
-    expect(reports).toEqual([[true, "answered in 15 ms"]]);
+    expect(reports).toEqual([[true, "answered in less than 100 ms"]]);
     expect(last()).toMatchObject({
       flags: TCP_RST,
       sequence: (syn.sequence + 1) >>> 0,

@@ -54,7 +54,8 @@ async function keepPool(pool: StoragePool, modules: PoolModules): Promise<void> 
   const waits: Verdict[] = [];
   if (facts.unavailable === undefined) {
     // Remembered first: a disk that is taken and then named no more is known as ours whatever ends this in between.
-    await writeStatus(client, "StoragePool", pool, { disks: disksOf(pool, facts) });
+    const disks = disksOf(pool, facts);
+    if (!remembers(pool, disks)) await writeStatus(client, "StoragePool", pool, { disks });
     const fresh = pool.spec.disks.filter((path) => facts?.disks.every((disk) => disk.path !== path));
     if (fresh.length > 0) {
       await storage.addDisks(name, fresh);
@@ -157,6 +158,14 @@ function disksOf(pool: StoragePool, facts: PoolFacts) {
   });
   const awaited = pool.spec.disks.filter((path) => there.every((disk) => disk.path !== path));
   return [...there, ...awaited.map((path) => ({ path, state: "Pending", wanted: true }))];
+}
+
+/** Whether the status says already which disks are ours; their figures are shown at the end of a turn. */
+function remembers(pool: StoragePool, disks: ReturnType<typeof disksOf>): boolean {
+  const before = pool.status?.disks ?? [];
+  return disks.every(({ path, wanted }) =>
+    before.some((known) => known.path === path && known.wanted === wanted),
+  );
 }
 
 function fieldsOf(pool: StoragePool, facts: PoolFacts) {
