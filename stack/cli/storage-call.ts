@@ -22,13 +22,19 @@ export interface Flags extends OutputOptions {
 export type Params = Readonly<Record<string, unknown>>;
 
 /** Asks the storaged of --dir. */
-export function call(
+export async function call(
   flags: Flags,
   method: string,
   params: Params,
   timeoutMs = CALL_TIMEOUT_MS,
 ): Promise<unknown> {
-  return callControl(join(storageDirectory(flags), "control.sock"), method, params, timeoutMs);
+  try {
+    return await callControl(join(storageDirectory(flags), "control.sock"), method, params, timeoutMs);
+  } catch (thrown) {
+    if (!(thrown instanceof PlinthError) || thrown.code !== "RPC_UNREACHABLE") throw thrown;
+    const remedy = "is storaged running, with this directory? --dir names another";
+    throw new PlinthError(thrown.code, thrown.message, { remedy, cause: thrown });
+  }
 }
 
 /** --dir may be the directory of the data centre or of a storaged alone. */

@@ -64,6 +64,8 @@ test("volumes at a TCP port and a unix socket: names, default export, read-only,
   expect(existsSync(join(dir, "new", "catalogue"))).toBe(false);
   expect(await served?.end()).toBe(0);
   expect([existsSync(socket), existsSync(pidFile)]).toEqual([false, false]);
+  const asked = await run(process.execPath, [PLINTH, "volume", "list", "--dir", join(dir, "pool")]);
+  expect([asked.code, asked.stderr]).toEqual([1, expect.stringContaining("is storaged running")]);
   const [again = ""] = await serve("one", "--listen", socket, "--read-only");
   expect(await runOk("nbdinfo", ["--is", "read-only", again])).toBe("");
 });
