@@ -140,7 +140,7 @@ async function measure(ports: number, policies: number, changes: number): Promis
     {
       openflowSocket: join(dir, "of.sock"),
       ovsdbEndpoint: `unix:${join(dir, "none.sock")}`,
-      outputs: { onStatus: () => {}, onEvent: () => {} },
+      outputs: { onStatus: () => {}, onEvent: () => {}, onCondition: () => {} },
       auditIntervalMs: AUDIT_MS,
     },
     { clock: systemClock, log: silentLog },

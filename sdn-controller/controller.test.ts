@@ -18,7 +18,7 @@ import {
 import type { ChangeRecord } from "./channel/flow-driver.js";
 import { OpenFlowListener } from "./channel/openflow-listener.js";
 import { SdnController } from "./controller.js";
-import type { SdnEvent, StatusPatch } from "./inputs.js";
+import type { SdnEvent, StatusCondition, StatusPatch } from "./inputs.js";
 import { bytesOf, flowKey } from "./pipeline/flow.js";
 import { TABLES } from "./pipeline/tables.js";
 import { FakeSwitch } from "./testing/fake-switch.js";
@@ -33,6 +33,7 @@ interface Running {
   readonly controller: SdnController;
   readonly patches: StatusPatch[];
   readonly events: SdnEvent[];
+  readonly conditions: StatusCondition[];
   close(): Promise<void>;
 }
 
@@ -54,10 +55,12 @@ async function start(
 ): Promise<Running> {
   const patches: StatusPatch[] = [];
   const events: SdnEvent[] = [];
+  const conditions: StatusCondition[] = [];
   const modules = { clock: systemClock, log: silentLog };
   const outputs = {
     onStatus: (some: readonly StatusPatch[]) => patches.push(...some),
     onEvent: (event: SdnEvent) => events.push(event),
+    onCondition: (condition: StatusCondition) => conditions.push(condition),
   };
   const controller = new SdnController({ outputs, ...audits }, modules);
   const listener = await OpenFlowListener.open(
@@ -73,6 +76,7 @@ async function start(
     controller,
     patches,
     events,
+    conditions,
     async close() {
       await listener.close();
       controller.close();
@@ -356,11 +360,12 @@ describe("SdnController", () => {
   });
 
   it("names a switch that acknowledges a repair and does not make it, and does not go round in circles", async () => {
-    const { controller, events } = await start();
+    const { controller, events, conditions } = await start();
     giveShop(controller);
     await device.dial(path());
     await settled(controller);
     expect(events).toEqual([]);
+    expect(conditions).toMatchObject([{ type: "NetworkProgrammed", status: "True" }]);
     const [key, flow] = [...device.flows].find(([, it]) => it.tableId === TABLES.ingress.id) ?? [];
     if (key === undefined || flow === undefined) throw new Error("no flows");
     device.flows.delete(key);
@@ -370,19 +375,29 @@ describe("SdnController", () => {
     expect(events.map(({ reason }) => reason)).toEqual(["FlowsRepaired", "SwitchDisagrees"]);
     expect(events[1]?.message).toMatch(/^switch 0000000000000001 acknowledged 1 changes .*: missing of /);
     expect(controller.metrics()).toMatchObject({ flowsDisagreed: 1 });
+    expect(conditions[1]).toMatchObject({ status: "False", reason: "SwitchDisagrees" });
+    expect(conditions[1]?.message).toMatch(
+      /^switch 0000000000000001 acknowledged a flow and does not have it: /,
+    );
     device.ignores = () => false;
     controller.audit();
     await settled(controller);
     expect(device.flows.has(key)).toBe(true);
     expect(controller.metrics()).toMatchObject({ flowsDisagreed: 1, flowsRepaired: 2 });
+    expect(conditions[2]).toMatchObject({ status: "True", reason: "Programmed" });
+    await device.hangUp();
+    await waitFor(() => conditions.length > 3, "the switch to be missed", DEADLINE_MS, 2);
+    expect(conditions[3]).toMatchObject({ status: "False", reason: "SwitchNotConnected" });
   });
 
   it("reports a refused flow and goes on", async () => {
     device.refuses = (message) => message.tableId === TABLES.source.id && message.priority > 0;
-    const { controller, events } = await start();
+    const { controller, events, conditions } = await start();
     giveShop(controller);
     await device.dial(path());
     await settled(controller);
+    expect(conditions).toMatchObject([{ status: "False", reason: "FlowsRefused" }]);
+    expect(conditions[0]?.message).toMatch(/OFPFMFC_TABLE_FULL.*, and 6 more are not as they should be$/);
     expect(controller.metrics().flowsRefused).toBe(7);
     expect(events[0]).toMatchObject({ reason: "SwitchRefusedFlow" });
     expect(events[0]?.message).toContain("OFPFMFC_TABLE_FULL");

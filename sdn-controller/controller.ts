@@ -10,13 +10,13 @@ import { answerRouterSolicitation } from "./apps/router/router-advertisement.js"
 import { DropCounters } from "./channel/drop-counters.js";
 import { type DropSource, DropSources } from "./channel/drop-sources.js";
 import { type ChangeRecord, FlowDriver } from "./channel/flow-driver.js";
-import type { FlowPlanStep } from "./channel/flow-sync.js";
 import { type Leadership, Mastership, type Standing } from "./channel/mastership.js";
 import { PacketInLimit } from "./channel/packet-in-limit.js";
 import { isPolicyTable, type PairDrops, type PolicyNews, PolicyNewsDesk } from "./channel/policy-news.js";
 import type { SwitchLink, SwitchLinkEvents } from "./channel/switch-link.js";
 import { Compiler } from "./compiler.js";
-import type { InventoryChange, SdnEvent, StatusPatch } from "./inputs.js";
+import { FlowTroubles } from "./flow-troubles.js";
+import type { InventoryChange, SdnEvent, StatusCondition, StatusPatch } from "./inputs.js";
 import { output } from "./pipeline/actions.js";
 import { type CookieParts, type CookieSlice, parseCookie } from "./pipeline/cookie.js";
 import type { DropReason } from "./pipeline/tables.js";
@@ -25,13 +25,12 @@ import { type ExplainQuestion, type Explanation, explain } from "./proof/explain
 import { type PlanLine, reachablePairs } from "./proof/plan.js";
 import { portStatus } from "./status.js";
 
-/** Resources named in one event. */
-const SUMMARY_MAX = 5;
-
 export interface SdnOutputs {
   /** Status that changed; to be written to the objects. */
   onStatus(patches: readonly StatusPatch[]): void;
   onEvent(event: SdnEvent): void;
+  /** A condition of the Host whose switch this is; of each type the last one holds. */
+  onCondition(condition: StatusCondition): void;
 }
 
 export interface SdnControllerOptions {
@@ -82,6 +81,7 @@ export class SdnController {
   readonly #clock: Clock;
   readonly #log: Logger;
   readonly #driver: FlowDriver;
+  readonly #troubles: FlowTroubles;
   readonly #drops = new DropCounters();
   readonly #dropSources = new DropSources();
   readonly #news = new PolicyNewsDesk(this.compiler);
@@ -98,9 +98,6 @@ export class SdnController {
   #early: InventoryChange[] = [];
   #complete = false;
   #attached = false;
-  #repaired = 0;
-  #refused = 0;
-  #disagreements = 0;
   #waiting: (() => void)[] = [];
 
   constructor(options: SdnControllerOptions, modules: SdnModules) {
@@ -117,10 +114,19 @@ export class SdnController {
           onReport: (flows, slice) => this.#report(flows, slice),
           onChanged: (record) => this.#changed(record),
           onSettled: () => this.#settled(),
-          onRefused: (step, error) => this.#flowRefused(step, error),
-          onDrift: (steps) => this.#drifted(steps),
-          onDisagreement: (steps) => this.#disagreed(steps),
+          onRefused: (step, error) => this.#troubles.refuse(step, error),
+          onDrift: (steps) => this.#troubles.drift(steps),
+          onDisagreement: (steps) => this.#troubles.disagree(steps),
         },
+      },
+      modules,
+    );
+    this.#troubles = new FlowTroubles(
+      {
+        resourceOf: (key) => this.compiler.flows.flow(key)?.origin.resource,
+        differing: (keys) => this.#driver.differing(keys),
+        onEvent: (event) => this.#outputs.onEvent(event),
+        onCondition: (condition) => this.#outputs.onCondition(condition),
       },
       modules,
     );
@@ -200,6 +206,7 @@ export class SdnController {
     this.#mastership?.close();
     this.#mastership = undefined;
     this.#driver.disconnect(link);
+    this.#troubles.gone();
   }
 
   /** Whether the switch, if there is one, is this controller's to change. */
@@ -212,8 +219,13 @@ export class SdnController {
   #driveOrNot(): void {
     const link = this.#link;
     if (link === undefined) return;
-    if (!this.#leads) this.#driver.disconnect(link);
-    else if (this.#attached && !this.#driver.drives(link)) this.#driver.connect(link);
+    if (!this.#leads) {
+      this.#driver.disconnect(link);
+      this.#troubles.left();
+    } else if (this.#attached && !this.#driver.drives(link)) {
+      this.#troubles.driven(this.#switchName);
+      this.#driver.connect(link);
+    }
   }
 
   #standing(standing: Standing): void {
@@ -270,9 +282,9 @@ export class SdnController {
       flowsDesired: this.compiler.flows.size,
       flowsInstalled: this.#driver.installedCount,
       changes: this.#driver.records,
-      flowsRepaired: this.#repaired,
-      flowsRefused: this.#refused,
-      flowsDisagreed: this.#disagreements,
+      flowsRepaired: this.#troubles.repaired,
+      flowsRefused: this.#troubles.refused,
+      flowsDisagreed: this.#troubles.disagreed,
       drops: this.#drops
         .list()
         .filter(({ reason }) => !isStaged(reason))
@@ -308,6 +320,7 @@ export class SdnController {
   close(): void {
     this.#mastership?.close();
     this.#driver.close();
+    this.#troubles.close();
     for (const resolve of this.#waiting.splice(0)) resolve();
   }
 
@@ -317,8 +330,10 @@ export class SdnController {
     this.#forget(changes);
     for (const key of result.ports) this.#unsettledPorts.add(key);
     const touched = this.compiler.flows.takeTouched();
-    if (touched.size > 0) this.#driver.touch(touched);
-    else if (this.#driver.isSettled) this.#publishReady();
+    if (touched.size > 0) {
+      this.#troubles.behind();
+      this.#driver.touch(touched);
+    } else if (this.#driver.isSettled) this.#publishReady();
   }
 
   /** Sends what differs from what was sent before. Ports also say whether the switch forwards for them. */
@@ -356,6 +371,7 @@ export class SdnController {
 
   #settled(): void {
     this.#publishReady();
+    this.#troubles.settled();
     for (const resolve of this.#waiting.splice(0)) resolve();
   }
 
@@ -384,46 +400,8 @@ export class SdnController {
     this.#dropSources.learn(this.compiler, hashes);
   }
 
-  #flowRefused(step: FlowPlanStep, error: string): void {
-    this.#refused++;
-    const origin = this.compiler.flows.flow(step.key)?.origin.resource ?? "a flow that is gone";
-    const message = `the switch refused a flow of ${origin}: ${error}`;
-    this.#log.error({ flow: step.key, error, origin }, "the switch refused a flow");
-    this.#outputs.onEvent({ kind: "Host", key: "", type: "Warning", reason: "SwitchRefusedFlow", message });
-  }
-
-  #drifted(steps: readonly FlowPlanStep[]): void {
-    this.#repaired += steps.length;
-    const message =
-      `${this.#switchName} had ${steps.length} flows that differ from what it was given, now repaired: ` +
-      this.#summary(steps);
-    this.#log.warn({ flows: steps.slice(0, 10).map(({ kind, key }) => `${kind} ${key}`) }, message);
-    this.#outputs.onEvent({ kind: "Host", key: "", type: "Warning", reason: "FlowsRepaired", message });
-  }
-
-  #disagreed(steps: readonly FlowPlanStep[]): void {
-    this.#disagreements += steps.length;
-    const message =
-      `${this.#switchName} acknowledged ${steps.length} changes and does not have them: ` +
-      this.#summary(steps);
-    this.#log.error({ flows: steps.slice(0, 10).map(({ kind, key }) => `${kind} ${key}`) }, message);
-    this.#outputs.onEvent({ kind: "Host", key: "", type: "Warning", reason: "SwitchDisagrees", message });
-  }
-
   get #switchName(): string {
     return `switch ${(this.#link?.datapathId ?? 0n).toString(16).padStart(16, "0")}`;
-  }
-
-  /** What is wrong with which resources' flows, as the steps that put it right tell. */
-  #summary(steps: readonly FlowPlanStep[]): string {
-    const words = { add: "missing", change: "altered", delete: "foreign" } as const;
-    const texts = steps.map(({ kind, key }) => {
-      const resource = this.compiler.flows.flow(key)?.origin.resource;
-      return `${words[kind]} ${resource === undefined ? `in table ${key.split(" ")[0]}` : `of ${resource}`}`;
-    });
-    const distinct = [...new Set(texts)];
-    const more = distinct.length > SUMMARY_MAX ? `, and ${distinct.length - SUMMARY_MAX} more` : "";
-    return `${distinct.slice(0, SUMMARY_MAX).join(", ")}${more}`;
   }
 
   #packetIn(message: PacketIn): void {

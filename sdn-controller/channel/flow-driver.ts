@@ -121,6 +121,11 @@ export class FlowDriver {
     );
   }
 
+  /** Those of the keys whose flows are not on the switch as they are desired, as far as it has told. */
+  differing(keys: ReadonlySet<string>): ReadonlySet<string> {
+    return new Set(planFlows(this.#installed, this.#store, keys).map(({ key }) => key));
+  }
+
   /** The desired flows are complete from now on; before that no flow is touched. */
   enable(): void {
     this.#enabled = true;

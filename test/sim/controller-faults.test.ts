@@ -7,7 +7,7 @@ import { messageArbitrary } from "../../base/openflow/message-arbitrary.js";
 import { SimulatedClock } from "../../base/time/index.js";
 import { SdnController as Controller } from "../../sdn-controller/controller.js";
 import type { SdnController } from "../../sdn-controller/index.js";
-import type { SdnEvent } from "../../sdn-controller/inputs.js";
+import type { SdnEvent, StatusCondition } from "../../sdn-controller/inputs.js";
 import { flowBody } from "../../sdn-controller/pipeline/flow.js";
 import {
   OFPORTS,
@@ -29,17 +29,24 @@ interface World {
   readonly controller: SdnController;
   readonly device: FaultySwitch;
   readonly events: SdnEvent[];
+  /** NetworkProgrammed, as it was told. */
+  readonly conditions: StatusCondition[];
 }
 
 function createWorld(): World {
   const clock = new SimulatedClock();
   const events: SdnEvent[] = [];
-  const outputs = { onStatus: () => {}, onEvent: (event: SdnEvent) => events.push(event) };
+  const conditions: StatusCondition[] = [];
+  const outputs = {
+    onStatus: () => {},
+    onEvent: (event: SdnEvent) => events.push(event),
+    onCondition: (condition: StatusCondition) => conditions.push(condition),
+  };
   const controller = new Controller({ outputs }, { clock, log: silentLog });
   controller.update([...shopChanges(), ...POLICIES.map((policy) => policyChange(policy))]);
   controller.setAttachments(OFPORTS);
   controller.inventoryComplete();
-  return { clock, controller, device: new FaultySwitch(controller, clock), events };
+  return { clock, controller, device: new FaultySwitch(controller, clock), events, conditions };
 }
 
 /** What waits for promises has its turn. */
@@ -75,6 +82,7 @@ async function recovers(world: World): Promise<void> {
     .map(([key, { cookie, flags, instructions }]) => `${key} ${flowBody(cookie, flags, instructions)}`)
     .sort();
   expect(present).toEqual(wanted);
+  expect(world.conditions.at(-1)).toMatchObject({ status: "True", reason: "Programmed" });
   // An audit may be on its way.
   for (let i = 0; i < 10 && !controller.isSettled; i++) await pass(world, 20);
   expect(controller.isSettled).toBe(true);
@@ -189,6 +197,7 @@ describe("the controller and a switch that fails", () => {
     world.device.connect();
     await pass(world, 1_000);
     expect(world.events.map(({ reason }) => reason)).toContain("SwitchRefusedFlow");
+    expect(world.conditions.map(({ reason }) => reason)).toContain("FlowsRefused");
     await recovers(world);
     world.controller.close();
   });

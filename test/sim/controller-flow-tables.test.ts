@@ -25,7 +25,7 @@ async function openTables(): Promise<OwnTables> {
       openflowSocket: join(dir, "of.sock"),
       // Nobody listens there: this switch has no database, and the attachments are given below.
       ovsdbEndpoint: `unix:${join(dir, "none.sock")}`,
-      outputs: { onStatus: () => {}, onEvent: () => {} },
+      outputs: { onStatus: () => {}, onEvent: () => {}, onCondition: () => {} },
     },
     { clock: systemClock, log: silentLog },
   );

@@ -64,7 +64,11 @@ class World {
     };
     const lease = await Lease.open(options, { store: way, clock, log: silentLog });
     const events: SdnEvent[] = [];
-    const outputs = { onStatus: () => {}, onEvent: (event: SdnEvent) => events.push(event) };
+    const outputs = {
+      onStatus: () => {},
+      onEvent: (event: SdnEvent) => events.push(event),
+      onCondition: () => {},
+    };
     const controller = new SdnController({ outputs, leadership: lease }, { clock, log: silentLog });
     controller.update(this.#said);
     controller.setAttachments(OFPORTS);

@@ -43,7 +43,7 @@ beforeAll(async () => {
     {
       openflowSocket: join(dir, "of.sock"),
       ovsdbEndpoint: `unix:${join(dir, "none.sock")}`,
-      outputs: { onStatus: () => {}, onEvent: () => {} },
+      outputs: { onStatus: () => {}, onEvent: () => {}, onCondition: () => {} },
     },
     { clock: systemClock, log: silentLog },
   );

@@ -36,7 +36,7 @@ export async function startShopController(
   } = {},
 ): Promise<Sdn> {
   const { socket = openflowSocket(device), leadership, onEvent = () => {} } = more;
-  const outputs = { onStatus: () => {}, onEvent };
+  const outputs = { onStatus: () => {}, onEvent, onCondition: () => {} };
   const sdn = await startSdn(
     {
       openflowSocket: socket,

@@ -274,7 +274,7 @@ describe("the audit log of labels and of many ports", () => {
   });
 
   it("counts pairs among more ports than it names", async () => {
-    const outputs = { onStatus: () => {}, onEvent: () => {} };
+    const outputs = { onStatus: () => {}, onEvent: () => {}, onCondition: () => {} };
     const controller = new SdnController({ outputs }, { clock: systemClock, log: silentLog });
     const network = { namespace: "t0", name: "n", vlan: 1, subnets: ["10.0.0.0/16"] };
     const ports = Array.from({ length: 600 }, (_, i): InventoryChange => {

@@ -155,6 +155,23 @@ describe("SdnPart", () => {
     ]);
   });
 
+  it("shows on the host, once there is one, whether its switch has every flow", async () => {
+    const condition = {
+      type: "NetworkProgrammed",
+      status: "False",
+      reason: "FlowsRefused",
+      message: "one",
+    } as const;
+    outputs.onCondition({ ...condition, reason: "Pending" });
+    outputs.onCondition(condition);
+    await client.create("Host", { metadata: { name: "h1" } });
+    const shown = async () => (await client.get("Host", { name: "h1" }))?.status?.conditions;
+    await waitFor(async () => (await shown()) !== undefined, "the condition", DEADLINE_MS);
+    expect(await shown()).toMatchObject([condition]);
+    outputs.onCondition({ ...condition, status: "True" });
+    await waitFor(async () => (await shown())?.[0]?.status === "True", "the next one", DEADLINE_MS);
+  });
+
   it("keeps every allocation over a restart, and frees what is deleted", async () => {
     await client.create("Network", {
       metadata: metadata("front"),

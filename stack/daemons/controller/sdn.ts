@@ -1,19 +1,18 @@
 // The SDN part of `plinth controller`: resources in by informers, status and events out. The SDN controller itself
 // knows no resources; sdn-inputs.ts translates. Thread: main.
-import { hostname } from "node:os";
 import { isDeepStrictEqual } from "node:util";
 import type { ControlMethod } from "../../../base/jsonrpc/index.js";
 import {
   type InventoryChange,
   type Sdn,
   type SdnController,
-  type SdnEvent,
   type StatusPatch,
   startSdn,
 } from "../../../sdn-controller/index.js";
 import { type Informer, type ResourceClient, updateStatus, withCondition } from "../../api/index.js";
 import type { Condition, KindName, Port, ResourceTypes, VirtualMachine } from "../../resources/index.js";
 import type { Part, PartContext, StartPart } from "./controller.js";
+import { HostReporter } from "./host-reporter.js";
 import { PassRunner } from "./pass-runner.js";
 import { ReachabilityReviewer } from "./reachability-review.js";
 import {
@@ -57,6 +56,7 @@ export class SdnPart implements Part {
   /** What was last said about each object, to leave out our own status writes coming back. */
   readonly #said = new Map<string, string>();
   readonly #status: StatusWriter;
+  readonly #host: HostReporter;
   #pending: InventoryChange[] = [];
   #flush: NodeJS.Immediate | undefined;
   #synced = false;
@@ -71,6 +71,7 @@ export class SdnPart implements Part {
     this.#context = context;
     this.#startSdn = start;
     this.#status = new StatusWriter(context);
+    this.#host = new HostReporter(context);
     const reviewer = new ReachabilityReviewer({
       controller: () => this.#upToDate(),
       portsOf: (vm) => this.#portsOf(vm),
@@ -90,7 +91,8 @@ export class SdnPart implements Part {
         ...(lease === undefined ? {} : { leadership: lease }),
         outputs: {
           onStatus: (patches) => this.#status.put(patches),
-          onEvent: (event) => void this.#tell(event),
+          onEvent: (event) => void this.#host.tell(event),
+          onCondition: (condition) => this.#host.show(condition),
         },
       },
       { clock, log },
@@ -102,19 +104,6 @@ export class SdnPart implements Part {
     this.#send();
     this.#sdn.controller.inventoryComplete();
     this.#started();
-  }
-
-  /** What happened at the switch, as an Event about this machine's Host. Never rejects. */
-  async #tell(event: SdnEvent): Promise<void> {
-    const { client, log } = this.#context;
-    log.warn(event, event.message);
-    try {
-      const { items } = await client.list("Host");
-      const host = items.find(({ metadata }) => metadata.name === hostname()) ?? items[0];
-      if (host !== undefined) await client.recordEvent(host, event);
-    } catch (thrown) {
-      log.warn({ err: thrown }, "the hosts cannot be read to tell of it");
-    }
   }
 
   /** The SDN controller when it has been told of all that is stored: what was written before the call is in. */
@@ -130,6 +119,7 @@ export class SdnPart implements Part {
     clearImmediate(this.#flush);
     await this.#sdn?.close();
     await this.#status.close();
+    await this.#host.close();
   }
 
   #watch<K extends Watched>(client: ResourceClient, kind: K): void {
