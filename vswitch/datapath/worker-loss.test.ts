@@ -41,7 +41,7 @@ beforeAll(async () => {
   handle = new DatapathHandle({
     ...{ slots: SHARE, connectionsMax: 1024, cores: CORES },
     portWorkerEntry: new URL("../testing/poisoned-port-worker.js", import.meta.url),
-    portWorkerLookMs: 300,
+    portWorkerLookMs: 600,
     onLost: (loss) => losses.push(loss),
     onDied: (error) => deaths.push(error.message),
   });
