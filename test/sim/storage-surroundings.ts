@@ -248,6 +248,12 @@ export class Surroundings {
     this.fuse.burn();
   }
 
+  /** Nobody writes to it: only a mark can say how far it was flushed. */
+  mark(id: number): void {
+    const volume = this.pool.volume(id);
+    if (volume.mark(this.clockMs) === 0) volume.commit();
+  }
+
   /** No checkpoint is half way while the catalogue changes. */
   held(change: () => void): void {
     this.pool.housekeeper.hold();

@@ -130,10 +130,8 @@ export class World extends Surroundings {
       for (let i = 0; i < 20; i++) this.housekeep(40);
     } else {
       for (const [id, model] of this.models) {
-        // Nobody writes to it: only a mark can say how far it was flushed.
         if (this.specs.get(id)?.deletedAtMs !== 0) {
-          const volume = this.pool.volume(id);
-          if (volume.mark(this.clockMs) === 0) volume.commit();
+          this.mark(id);
           continue;
         }
         const write: Write = { first: this.random.below(VOLUME_BLOCKS), count: 1, tag: this.nextTag++ };
@@ -143,6 +141,7 @@ export class World extends Surroundings {
         assertIn(staged, [0, 11, 28], "a write");
         if (staged !== 0) model.writes.pop();
         if (this.pool.volume(id).commit() === 0) model.answered = model.writes.length;
+        if (staged !== 0) this.mark(id);
       }
       this.pool.sync();
       this.noted = this.random.chance(0.5);
