@@ -105,9 +105,21 @@ export function parseList(text: string, before: readonly string[] = []): string[
 
 /** Whole blocks: a size that is none is rounded up. */
 export function parseSize(text: string): number {
-  const amount = parseQuantity(text);
+  const amount = /^[+-]/.test(text) ? undefined : parseQuantity(text);
   if (amount === undefined || amount <= 0) throw new InvalidArgumentError("expected a size such as 1GiB");
   return Math.ceil(amount / 4096) * 4096;
+}
+
+/** A new size, or by how much more than the present one. */
+export interface Growth {
+  readonly bytes: number;
+  readonly isRelative: boolean;
+}
+
+/** "2GiB", or "+1GiB" as for qemu-img resize. */
+export function parseGrowth(text: string): Growth {
+  const isRelative = text.startsWith("+");
+  return { bytes: parseSize(isRelative ? text.slice(1) : text), isRelative };
 }
 
 /** Bytes each second; 0: any number. */

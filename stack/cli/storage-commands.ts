@@ -23,8 +23,10 @@ import {
   counted,
   type Flags,
   followJob,
+  type Growth,
   jobText,
   type Params,
+  parseGrowth,
   parseList,
   parseSize,
   withFlags,
@@ -144,10 +146,12 @@ function registerVolume(program: Command): void {
     volume
       .command("grow <name>")
       .description("make a volume larger")
-      .requiredOption("--size <size>", "new size, e.g. 2GiB", parseSize),
-  ).action(async (name: string, flags: Flags & { size: number }) => {
+      .requiredOption("--size <size>", "new size, e.g. 2GiB, or +1GiB for so much more", parseGrowth),
+  ).action(async (name: string, flags: Flags & { size: Growth }) => {
     const text = (made: VolumeView) => `volume ${made.name} has ${formatBytes(made.sizeBytes)}`;
-    await change(flags, "volume.grow", { name, sizeBytes: flags.size }, text);
+    const { bytes, isRelative } = flags.size;
+    const before = isRelative ? ((await call(flags, "volume.get", { name })) as VolumeView).sizeBytes : 0;
+    await change(flags, "volume.grow", { name, sizeBytes: before + bytes }, text);
   });
   withFlags(
     volume

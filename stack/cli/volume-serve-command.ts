@@ -2,17 +2,16 @@
 // in the foreground: the directory becomes its pool, a volume that is missing is made. Thread: main.
 import { renameSync, rmSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
-import { type Command, InvalidArgumentError } from "commander";
+import type { Command } from "commander";
 import { PlinthError } from "../../base/errors/index.js";
 import { callControl } from "../../base/jsonrpc/index.js";
 import type { Logger } from "../../base/log/index.js";
 import type { VolumeView } from "../../storage-pool/index.js";
 import { type RunningDaemon, runDaemon } from "../daemons/daemon.js";
 import { openPartDirectory } from "../daemons/directory.js";
-import { parseQuantity } from "../resources/quantity.js";
 import { type ListenFlags, NBD_PORT, nbdEndpoints, withNbdListen } from "./nbd-options.js";
 import { withLogDir } from "./options.js";
-import { parseList } from "./storage-call.js";
+import { parseList, parseSize } from "./storage-call.js";
 
 const CALL_TIMEOUT_MS = 60_000;
 
@@ -115,11 +114,4 @@ function announce(uris: readonly string[], pidFile: string | undefined): void {
   }
   // Who started us with a socket knows where it is, and may want its output to itself.
   if (uris.length > 0) process.stdout.write(`${[...uris, "ready"].join("\n")}\n`);
-}
-
-/** Whole blocks: a size that is none is rounded up. */
-function parseSize(text: string): number {
-  const amount = parseQuantity(text);
-  if (amount === undefined || amount <= 0) throw new InvalidArgumentError("expected a size such as 1GiB");
-  return Math.ceil(amount / 4096) * 4096;
 }

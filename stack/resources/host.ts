@@ -49,9 +49,6 @@ export const HostSchema = resourceSchema(
             ),
           ),
           lastHeartbeatTime: Type.Optional(Time({ description: "When the agent last reported." })),
-          observedGeneration: Type.Optional(
-            Type.Integer({ description: "Generation that the status reflects." }),
-          ),
           conditions: Type.Optional(Conditions),
         },
         { description: "What is. Ready becomes Unknown when the agent is silent." },

@@ -129,9 +129,6 @@ export const NetworkFunctionSchema = resourceSchema(
               { ...listKeys("name"), description: "Health by machine; written by the host's agent." },
             ),
           ),
-          observedGeneration: Type.Optional(
-            Type.Integer({ description: "Generation that the status reflects." }),
-          ),
           conditions: Type.Optional(Conditions),
         },
         { description: "What is." },

@@ -46,9 +46,6 @@ export const NetworkSchema = resourceSchema(
           segmentId: Type.Optional(
             Type.Integer({ description: "The number (24 bits) that isolates this network inside switches." }),
           ),
-          observedGeneration: Type.Optional(
-            Type.Integer({ description: "Generation that the status reflects." }),
-          ),
           conditions: Type.Optional(Conditions),
         },
         { description: "What is." },

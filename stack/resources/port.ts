@@ -38,9 +38,6 @@ export const PortSchema = resourceSchema(
         {
           macAddress: Type.Optional(Type.String({ description: "The MAC address in use." })),
           addresses: Type.Optional(Type.Array(Type.String(), { description: "The IP addresses in use." })),
-          observedGeneration: Type.Optional(
-            Type.Integer({ description: "Generation that the status reflects." }),
-          ),
           conditions: Type.Optional(Conditions),
         },
         { description: "What is. Ready says that the switch forwards for this port." },

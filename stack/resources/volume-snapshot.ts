@@ -39,9 +39,6 @@ export const VolumeSnapshotSchema = resourceSchema(
           createdAt: Type.Optional(Time({ description: "The moment that it shows." })),
           sizeBytes: Type.Optional(Type.Integer({ description: "Size of the volume at that moment." })),
           exclusiveBytes: Type.Optional(Type.Integer({ description: "Space that deleting it would free." })),
-          observedGeneration: Type.Optional(
-            Type.Integer({ description: "Generation that the status reflects." }),
-          ),
           conditions: Type.Optional(Conditions),
         },
         { description: "What is." },

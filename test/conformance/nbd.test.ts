@@ -408,6 +408,11 @@ test("snapshot, clone, revert and the command line", async () => {
   expect(output).not.toMatch(/Pattern verification/);
   await storage.end("SIGTERM");
   await storage.start();
+  await storage.plinth("volume", "grow", "copy", "--size", "+64MiB");
+  expect((await volume("copy")).sizeBytes).toBe(128 * MIB);
+  await expect(storage.plinth("volume", "create", "odd", "--size", "+64MiB")).rejects.toThrow(
+    "expected a size such as 1GiB",
+  );
   await storage.plinth("volume", "delete", "v");
   const copy = await program(
     "qemu-io",
@@ -423,7 +428,7 @@ test("snapshot, clone, revert and the command line", async () => {
   );
   expect(copy).not.toMatch(/Pattern verification/);
   expect(await storage.plinth("volume", "list")).toMatch(
-    /NAME +POOL +SIZE[^\n]*\ndefault\/copy +default +64MiB +8MiB/,
+    /NAME +POOL +SIZE[^\n]*\ndefault\/copy +default +128MiB +8MiB/,
   );
   expect(await storage.plinth("pool", "show", "default")).toContain("ok");
 });
