@@ -13,7 +13,7 @@ import { drainEventfd } from "../linux/index.js";
 /** What the handle gives its worker in `workerData.mailbox`. */
 export interface MailboxSetup {
   readonly port: MessagePort;
-  /** Word 0: messages may be waiting. */
+  /** Word 0: messages may be waiting. Word HAS_BEGUN: the worker has loaded what it is made of. */
   readonly flag: SharedArrayBuffer;
   /** Descriptor of the doorbell; the handle owns it. */
   readonly doorbell: number;
@@ -42,6 +42,9 @@ export interface SerializedError {
 /** Answers one request, synchronously. A thrown PlinthError becomes the caller's; anything else kills the worker. */
 export type MailboxHandler = (body: never) => unknown;
 
+/** Word of MailboxSetup.flag. */
+export const HAS_BEGUN = 1;
+
 /** Reserved method: the loop shall end. */
 export const CLOSE_METHOD = "$close";
 
@@ -60,6 +63,7 @@ export class Mailbox {
     this.#flag = new Int32Array(setup.flag);
     this.doorbell = setup.doorbell;
     this.#handlers = handlers;
+    Atomics.store(this.#flag, HAS_BEGUN, 1);
   }
 
   /**

@@ -63,6 +63,14 @@ test("a worker that does not answer in time is ended as one that died", async ()
   await handle.close();
 });
 
+test("a worker that is to be ended while it loads is ended afterwards, and nothing else with it", async () => {
+  for (let i = 0; i < 12; i++) {
+    const handle = new WorkerHandle(entry, { name: "echo", answerDeadlineMs: 5 + 15 * i });
+    await expect(handle.request("hang")).rejects.toMatchObject({ code: "WORKER_DIED" });
+    await handle.close();
+  }
+});
+
 test("close() right after start still ends the worker", async () => {
   const handle = new WorkerHandle(entry, { name: "echo" });
   await handle.close();

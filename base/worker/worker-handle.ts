@@ -4,7 +4,13 @@
 import { MessageChannel, type MessagePort, type Worker } from "node:worker_threads";
 import { PlinthError } from "../errors/index.js";
 import { closeFile, createEventfd, ringEventfd } from "../linux/index.js";
-import { CLOSE_METHOD, type MailboxSetup, type ReplyMessage, type RequestMessage } from "./mailbox.js";
+import {
+  CLOSE_METHOD,
+  HAS_BEGUN,
+  type MailboxSetup,
+  type ReplyMessage,
+  type RequestMessage,
+} from "./mailbox.js";
 import { spawnWorker } from "./spawn-worker.js";
 
 export interface WorkerHandleOptions {
@@ -21,6 +27,9 @@ export interface WorkerHandleOptions {
 }
 
 const ANSWER_DEADLINE_MS = 600_000;
+/** A worker loads what it is made of in some tenths of a second; one that is to be ended has so long to finish that. */
+const LOADING_MAX_MS = 60_000;
+const LOADING_LOOK_MS = 10;
 
 interface Waiting {
   readonly timer: NodeJS.Timeout;
@@ -43,6 +52,8 @@ export class WorkerHandle {
   #died: PlinthError | undefined;
   #failure: unknown;
   #closing: Promise<void> | undefined;
+  readonly #startMs = performance.now();
+  #ending: NodeJS.Timeout | undefined;
 
   /** `entry` is `new URL("./x-worker.js", import.meta.url)`. */
   constructor(entry: URL, options: WorkerHandleOptions) {
@@ -117,7 +128,14 @@ export class WorkerHandle {
     this.#terminate();
   }
 
+  /** A thread that is ended while it loads native code takes the whole process along: N-API aborts where it cannot throw. */
   #terminate(): void {
+    const begun = Atomics.load(this.#flagWords, HAS_BEGUN) === 1;
+    if (!begun && performance.now() - this.#startMs < LOADING_MAX_MS) {
+      clearTimeout(this.#ending);
+      this.#ending = setTimeout(() => this.#terminate(), LOADING_LOOK_MS);
+      return;
+    }
     // terminate() does not interrupt epoll_wait; the doorbell does.
     void this.#worker.terminate();
     ringEventfd(this.#doorbell);
@@ -153,6 +171,7 @@ export class WorkerHandle {
   }
 
   #onExit(code: number): void {
+    clearTimeout(this.#ending);
     const why = this.#failure instanceof Error ? this.#failure.message : `exit code ${code}`;
     this.#died = new PlinthError("WORKER_DIED", `the worker ${this.#name} has ended: ${why}`, {
       context: { name: this.#name, code },
