@@ -14,6 +14,8 @@ export interface BlkGuestOptions {
   readonly queues?: number;
   /** Sockets of further disks: vdb, vdc … */
   readonly more?: readonly string[];
+  /** Raw files of disks that QEMU serves itself, behind those of storaged. */
+  readonly files?: readonly string[];
   /** Boot from the disk; else the kernel comes from QEMU. */
   readonly fromDisk?: boolean;
   /** Where its monitor (QMP) listens. */
@@ -28,7 +30,16 @@ export class BlkGuest {
   #commands = 0;
 
   constructor(options: BlkGuestOptions) {
-    const { image, blkSocket, queues = 2, fromDisk = false, more = [], monitor, incoming } = options;
+    const {
+      image,
+      blkSocket,
+      queues = 2,
+      fromDisk = false,
+      more = [],
+      files = [],
+      monitor,
+      incoming,
+    } = options;
     const append = "console=ttyS0 quiet panic=1 mitigations=off no_timer_check cryptomgr.notests";
     const kernel = ["-kernel", image.kernel, "-initrd", image.initramfs, "-append", append];
     this.#process = spawn(
@@ -42,6 +53,10 @@ export class BlkGuest {
         ...more.flatMap((path, i) => [
           ...["-chardev", `socket,id=c${i},path=${path},reconnect=1`],
           ...["-device", `vhost-user-blk-pci,chardev=c${i},num-queues=${queues}`],
+        ]),
+        ...files.flatMap((path, i) => [
+          ...["-drive", `file=${path},format=raw,if=none,id=f${i}`],
+          ...["-device", `virtio-blk-pci,drive=f${i},num-queues=${queues}`],
         ]),
         ...(fromDisk ? [] : kernel),
         ...(monitor === undefined ? [] : ["-qmp", `unix:${monitor},server=on,wait=off`]),

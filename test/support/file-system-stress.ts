@@ -1,20 +1,12 @@
 // ext4 and XFS on volumes in a guest, with stress-ng at work in both while storaged is killed: what was written before is
 // there, stress-ng finds nothing wrong, and afterwards fsck of the distribution neither.
-import {
-  copyFileSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  rmSync,
-  statSync,
-  truncateSync,
-  writeFileSync,
-} from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { waitFor } from "../../base/time/index.js";
 import type { VolumeView } from "../../storage-pool/index.js";
 import type { BlkGuest } from "./blk-guest.js";
+import { copyProgram } from "./program-root.js";
 import { requirePrograms, runOk } from "./run.js";
 import type { StorageProcess } from "./storage-process.js";
 
@@ -125,15 +117,7 @@ async function fillRoot(root: string): Promise<void> {
   mkdirSync(root);
   writeFileSync(join(root, "stress"), `chroot /$1 /usr/bin/stress-ng --timeout $2 ${options} ${all}\n`);
   for (const folder of ["proc", "dev", "work", "kept"]) mkdirSync(join(root, folder), { recursive: true });
-  const program = (await runOk("which", ["stress-ng"])).trim();
-  const linked = [...(await runOk("ldd", [program])).matchAll(/(\/\S+) \(0x/g)].map(
-    ([, path]) => path as string,
-  );
-  for (const [from, to] of [[program, "/usr/bin/stress-ng"], ...linked.map((path) => [path, path])]) {
-    const target = join(root, to as string);
-    mkdirSync(dirname(target), { recursive: true });
-    copyFileSync(from as string, target);
-  }
+  await copyProgram(root, "stress-ng");
 }
 
 /** A folder as mkfs.xfs(8) takes it in a prototype file. */
