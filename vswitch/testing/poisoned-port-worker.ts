@@ -1,6 +1,8 @@
 // A port worker for tests that dies, or hangs, of certain frames that come in, or leave, by a stream port.
 import { writeFileSync } from "node:fs";
+import { workerData } from "node:worker_threads";
 import { type Batch, PacketPool, StreamPort } from "../../base/packet/index.js";
+import { WORKER_JUDGES, type WorkerLane } from "../port/index.js";
 import { POISON_HANGS, POISON_MARK, POISON_NUMBER, POISON_TYPE } from "./poison.js";
 
 /** The worker's own: it begins empty, and takes in what it is lent. */
@@ -20,9 +22,13 @@ StreamPort.prototype.rx = function (this: StreamPort, batch: Batch): number {
   return count;
 };
 
+const { lane } = (workerData as { readonly data: { readonly lane: WorkerLane } }).data;
+const state = new Int32Array(lane.state);
+
+/** Hangs only while the worker finishes frames itself: what the thread that judges sends may leave. */
 const send = StreamPort.prototype.tx;
 StreamPort.prototype.tx = function (this: StreamPort, batch: Batch): void {
-  for (let i = 0; i < batch.length; i++) {
+  for (let i = 0; i < batch.length && (state[WORKER_JUDGES]! & 1) === 1; i++) {
     const packet = batch.packets[i]!;
     const { view, offset, length } = pool!;
     if (length[packet] !== 80 || view.getUint32(offset[packet]! + 60) !== POISON_NUMBER) continue;
