@@ -145,6 +145,7 @@ export class SdnController {
     const early = this.#early;
     this.#early = [];
     this.#apply(early);
+    if (this.#link === undefined) this.#troubles.awaited();
     if (this.#attached) this.#driver.enable();
   }
 

@@ -53,8 +53,14 @@ export class FlowTroubles {
     this.#log = modules.log;
   }
 
+  /** All that is wanted is known, and no switch has come yet; what was said before a restart may not hold. */
+  awaited(): void {
+    this.#late ??= this.#clock.after(PENDING_MS, () => this.#tellGone());
+  }
+
   /** This controller drives the switch of that name from now on. */
   driven(switchName: string): void {
+    this.left();
     this.#switchName = switchName;
     this.#isDriven = true;
     this.behind();
@@ -65,11 +71,18 @@ export class FlowTroubles {
     this.#isDriven = false;
     this.#late?.cancel();
     this.#late = undefined;
+    // Whatever stands there then is that one's.
+    this.#told = "";
   }
 
-  /** No switch is connected. */
+  /** No switch is connected any more. Of one that another controller drives nothing is said. */
   gone(): void {
+    const wasDriven = this.#isDriven;
     this.left();
+    if (wasDriven) this.#tellGone();
+  }
+
+  #tellGone(): void {
     this.#tell("False", "SwitchNotConnected", "no switch is connected: what it had last is in force");
   }
 

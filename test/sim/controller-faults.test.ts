@@ -191,6 +191,14 @@ describe("the controller and a switch that fails", () => {
     world.controller.close();
   });
 
+  it("say that there is no switch, also after a start without one", async () => {
+    const world = createWorld();
+    await pass(world, 10_000);
+    expect(world.conditions).toMatchObject([{ status: "False", reason: "SwitchNotConnected" }]);
+    await recovers(world);
+    world.controller.close();
+  });
+
   it("name the flow that is refused, and bring it in once the switch takes it", async () => {
     const world = createWorld();
     world.device.refuseNext = 3;
