@@ -47,20 +47,41 @@ const killed: Outcome = await compare({
   runs,
 });
 outcomes.push(killed);
-const upgrade = (name: string, flowCount: number): Contender => ({
-  name,
-  measure: () => measureUpgrade(flowCount),
-});
-outcomes.push(
-  await compare({
-    title: "planned upgrade: longest time that a guest sees no frame",
-    unit: "ms",
-    better: "lower",
-    ours: upgrade(`plinth vswitchd --upgrade, ${flows} flows`, flows),
-    peers: [upgrade("plinth vswitchd --upgrade, 2 flows", 2)],
-    runs,
-  }),
-);
+/** Of one planned upgrade. */
+interface Pause {
+  /** The longest between two frames at the guest that receives, with what its own process waited for the processor. */
+  readonly seenMs: number;
+  /** From the last frame that the old process took until the new one had all ports, as the switch logs it. */
+  readonly loggedMs: number;
+}
+const known = new Map<string, Promise<Pause>>();
+/** One run tells both figures. */
+const upgrade = (name: string, flowCount: number, figure: keyof Pause): Contender => {
+  let run = 0;
+  return {
+    name,
+    measure: async () => {
+      const key = `${name} ${run++}`;
+      const pause = known.get(key) ?? measureUpgrade(flowCount);
+      known.set(key, pause);
+      return (await pause)[figure];
+    },
+  };
+};
+for (const [title, figure] of [
+  ["planned upgrade: longest time that a guest sees no frame", "seenMs"],
+  ["planned upgrade: time without forwarding, by the switch's log", "loggedMs"],
+] as const)
+  outcomes.push(
+    await compare({
+      title,
+      unit: "ms",
+      better: "lower",
+      ours: upgrade(`plinth vswitchd --upgrade, ${flows} flows`, flows, figure),
+      peers: [upgrade("plinth vswitchd --upgrade, 2 flows", 2, figure)],
+      runs,
+    }),
+  );
 writeResults(
   "Restart",
   `node dist/bench/restart.js --runs ${runs} --flows ${flows} --connections ${connections}`,
@@ -123,8 +144,8 @@ async function measure(flowCount: number, connectionCount: number): Promise<numb
   }
 }
 
-/** The longest pause between two frames at the guest that receives, while the switch is exchanged. */
-async function measureUpgrade(flowCount: number): Promise<number> {
+/** While the switch is exchanged under traffic. */
+async function measureUpgrade(flowCount: number): Promise<Pause> {
   const one = new SwitchProcess();
   const guests = [1, 2].map((n) => new PluggedGuest(one.path(`guest${n}`)));
   const [sender, receiver] = guests as [PluggedGuest, PluggedGuest];
@@ -163,12 +184,20 @@ async function measureUpgrade(flowCount: number): Promise<number> {
       () => `${sent - receiver.received.length} of ${sent} frames are lost`,
       RESTART_DEADLINE_MS,
     );
-    return Math.max(...receiver.pausesMs);
+    return { seenMs: Math.max(...receiver.pausesMs), loggedMs: loggedGapOf(next.said) };
   } finally {
     for (const guest of guests) await guest.close();
     await next.end("SIGKILL");
     await one.destroy();
   }
+}
+
+/** What the new process says of its taking over, in milliseconds. */
+function loggedGapOf(log: string): number {
+  const logged = /"?gapMs"?[:=]\s*([\d.]+)/.exec(log)?.[1];
+  if (logged === undefined) throw new Error(`the log does not tell of a gap:\n${log}`);
+  process.stdout.write(`${/.*gapMs.*/.exec(log)?.[0]}\n`);
+  return Number(logged);
 }
 
 /** Sets the flows and opens the connections, by a frame each. */

@@ -52,15 +52,21 @@ export class FlowKeeper {
     return more !== undefined;
   }
 
-  /** After follow(), when the other process has ended: the file is ours. */
-  #takeOver(nowMs: number): boolean {
-    const more = this.#log.readOn((message) => this.#apply(message, nowMs));
-    if (more === undefined) return false;
-    this.follows = false;
+  /** After follow(), just before restore(): does what that need not do while nobody forwards. */
+  rehearse(nowMs: number): void {
+    this.followOn(nowMs);
+    // The time-outs of all begin now; those of what comes until restore() begin with it.
     for (const flow of this.#tables.flowsOf(OFPTT_ALL)) {
       flow.renewedMs = nowMs;
       this.#tables.counters.lastUsedMs[flow.slot] = nowMs;
     }
+  }
+
+  /** After rehearse(), when the other process has ended: the file is ours. */
+  #takeOver(nowMs: number): boolean {
+    const more = this.#log.readOn((message) => this.#apply(message, nowMs));
+    if (more === undefined) return false;
+    this.follows = false;
     // Nobody forwards meanwhile: a file that has grown is made small again later.
     if (this.#records + more > 0) this.#resume();
     else this.#rewrite();

@@ -111,7 +111,7 @@ export class TakingOver {
   finish(nowMs: number): TakenOver {
     // What can be done before the other one stops need not be done after.
     this.#modules.rehearseConnections();
-    for (const name of this.#wanted.keys()) this.#modules.datapath.bridge(name).news.keeper?.followOn(nowMs);
+    for (const name of this.#wanted.keys()) this.#modules.datapath.bridge(name).news.keeper?.rehearse(nowMs);
     return beforeOthers(() => this.#finish(nowMs));
   }
 
