@@ -21,6 +21,7 @@ const FILES: Readonly<Record<string, string>> = {
 const CHANGES: readonly string[] = [
   "add-flow SW table=3,in_port=1,ip,actions=output:2,resubmit(p1,4),LOCAL",
   "add-flow SW reg0=1,actions=NORMAL",
+  "add-flow SW table=5,actions=learn(table=6,in_port=2,NXM_OF_IN_PORT[0..7]=3),bundle(eth_src,0,hrw,ofport,members:1,77),set_field:2->in_port",
   "-O OpenFlow13 add-flow SW priority=7,actions=goto_table:9",
   "add-group SW group_id=1,type=select,bucket=weight:5,output:1",
   "insert-buckets SW group_id=1,command_bucket_id=last,bucket=bucket_id=5,actions=2",

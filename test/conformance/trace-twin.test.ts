@@ -61,6 +61,8 @@ metadata=25,udp actions=bundle(symmetric_l3,5,active_backup,ofport,members:3,1),
 metadata=22,udp actions=set_queue:3,3,2,dec_ttl,3,pop_queue,2
 metadata=22,udp6 actions=set_queue:3,2,pop_queue
 metadata=23,udp actions=set_queue:3,set_field:3->ip_dscp,2,push_vlan:0x8100,2,3
+priority=300,metadata=26,ip actions=learn(table=26,in_port=2,output:NXM_OF_IN_PORT[]),IN_PORT,resubmit(2,27),resubmit(3,27),output(port=3,max_len=100),clone(output:2),ct(commit,exec(load:0->NXM_NX_CT_LABEL[0],load:0->NXM_NX_CT_MARK[])),ct(commit,exec(load:0->NXM_NX_CT_MARK[0])),bundle(eth_src,0,active_backup,ofport,members:2,3),write_actions(output:1,output:2),write_metadata:0x5
+table=27,in_port=2 actions=note:01,output:1
 priority=130,in_port=3,udp,tp_src=10 actions=dec_ttl,sample(probability=12345,collector_set_id=23456,obs_domain_id=34567,obs_point_id=45678),output:2,sample(probability=1,collector_set_id=3,sampling_port=3,egress)
 `;
 const OPTIONS =
@@ -156,6 +158,19 @@ const TRACES: readonly (readonly string[])[] = [
   ["nobr", "in_port=1"],
   ["br0", "in_port=1,udp", "--ct-next", "foo"],
   ["br0", "in_port=1,udp", "--foo"],
+  ["br0", "in_port=1,udp", "--no-names"],
+  ["br0", "in_port=1,udp", "--consistent"],
+  // Ports by their names, for people.
+  ...[
+    "in_port=p1,tcp,tp_dst=80",
+    "in_port=p1,udp",
+    "in_port=2,arp",
+    "in_port=LOCAL",
+    "in_port=77",
+    "metadata=26,in_port=p1,ip",
+  ].map((flow) => ["br0", "--names", `${flow}`]),
+  ["br0", "--names", "metadata=26,in_port=p1,ip", "-generate"],
+  ["--names", `in_port(p3),${DATAPATH_FLOW}`],
   ["br0", "in_port=1,udp", "a", "b", "c"],
 ];
 

@@ -7,7 +7,7 @@ import { matchParts, type PortNames } from "./match-text.js";
 const TAGS_SHOWN = 2;
 
 export interface PacketFormat {
-  readonly names?: PortNames;
+  readonly names?: PortNames | undefined;
   /** Stands first, as in the flows of a recirculated packet: "recirc_id=0x1". */
   readonly prefix?: readonly string[];
   /** Name the packet's layer, "eth", as megaflows do. */
@@ -84,10 +84,14 @@ function consultedTunnel(match: Match): readonly string[] {
 }
 
 /** What of the packet counted: "recirc_id=0,eth,ip,in_port=1,nw_dst=10.0.0.0/8,nw_frag=no". */
-export function formatMegaflow({ match, innerTag }: MegaflowView, recirculation: string): string {
-  const prefix = [`recirc_id=${recirculation}`];
+export function formatMegaflow(
+  { match, innerTag }: MegaflowView,
+  recirculation: string,
+  names?: PortNames,
+): string {
+  const format = { prefix: [`recirc_id=${recirculation}`], withLayer: true, names };
   // Types and codes of ICMP lie in words of 16 bits there.
-  const text = formatView({ match, tags: [] }, { prefix, withLayer: true }, consultedTunnel).replaceAll(
+  const text = formatView({ match, tags: [] }, format, consultedTunnel).replaceAll(
     /(icmp_(?:type|code))=(\d+)/g,
     (_, name: string, value: string) => `${name}=0x${Number(value).toString(16)}/0xff`,
   );

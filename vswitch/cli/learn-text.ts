@@ -128,7 +128,8 @@ function parseSource(text: string, destination: BitRange): BitRange | bigint {
   return parseNumber(text, (1n << BigInt(destination.bits)) - 1n);
 }
 
-export function formatLearn(action: LearnAction): string {
+/** `portText` is for the ports of matches. */
+export function formatLearn(action: LearnAction, portText?: (port: number) => string): string {
   const { cookie, result } = action;
   const parts = [
     `table=${action.tableId}`,
@@ -142,7 +143,7 @@ export function formatLearn(action: LearnAction): string {
     ...(cookie === 0n ? [] : [`cookie=0x${cookie.toString(16)}`]),
     ...ifSet("limit", action.limit),
     ...(result === undefined ? [] : [`result_dst=${formatRange(result)}`]),
-    ...action.specs.map(formatSpec),
+    ...action.specs.map((spec) => formatSpec(spec, portText)),
   ];
   return `learn(${parts.join(",")})`;
 }
@@ -154,7 +155,7 @@ function ifSet(name: string, value: number): string[] {
 /** Elsewhere they have all of their digits. */
 const UNPADDED: ReadonlySet<OxmFieldName> = new Set<OxmFieldName>(["ipv6_flabel", "vlan_tci"]);
 
-function formatSpec(spec: LearnSpec): string {
+function formatSpec(spec: LearnSpec, portText: ((port: number) => string) | undefined): string {
   const { source } = spec;
   if (spec.kind === "output") return `output:${formatRange(spec.source)}`;
   const { destination } = spec;
@@ -166,6 +167,13 @@ function formatSpec(spec: LearnSpec): string {
   }
   const field = OXM_FIELDS[destination.field];
   if (destination.bits !== field.bits) return `${formatRange(destination)}=${formatHex(source)}`;
+  if (portText !== undefined && OXM_NAMES[field.name].manual === "in_port")
+    return `in_port=${portText(wholePort(source))}`;
   if (UNPADDED.has(field.name)) return `${OXM_NAMES[field.name].manual}=${formatHex(source)}`;
   return `${OXM_NAMES[field.name].manual}=${formatFieldValue(field, { value: numberToBytes(source, field.size) })}`;
+}
+
+/** In 32 bits: reserved ports lie at the end of both ranges. */
+function wholePort(port: bigint): number {
+  return Number(port >= 0xff00n && port <= 0xffffn ? port + 0xffff0000n : port);
 }

@@ -200,9 +200,12 @@ export function parseBundle(argument: string, load: boolean): BundleAction {
   };
 }
 
-export function formatBundle({ fields, basis, algorithm, members, destination }: BundleAction): string {
+export function formatBundle(
+  { fields, basis, algorithm, members, destination }: BundleAction,
+  portText: (port: number) => string = formatPort,
+): string {
   const head = [fields, basis, algorithm, "ofport"].join(",");
-  const ports = members.map((port) => formatPort(port >= 0xff00 ? port + 0xffff0000 : port)).join(",");
+  const ports = members.map((port) => portText(port >= 0xff00 ? port + 0xffff0000 : port)).join(",");
   return destination === undefined
     ? `bundle(${head},members:${ports})`
     : `bundle_load(${head},${formatRange(destination)},members:${ports})`;

@@ -1,7 +1,7 @@
 // A trace as ofproto/trace of Open vSwitch prints it. Pure.
 // Source: ovs-vswitchd(8), ofproto/trace. Steps without further siblings stand where their parent stood, so that a
 // chain of tables does not wander to the right; everything else is indented below what it belongs to.
-import { type Action, type FlowMod, type Instruction, OXM_FIELDS } from "../../base/openflow/index.js";
+import { type Action, type FlowMod, OFP13_VERSION, OXM_FIELDS } from "../../base/openflow/index.js";
 import { formatIpv6Address } from "../../base/wire/index.js";
 import type { DropReason, PacketView, TraceEnds, TraceNode, TraceRun } from "../flow/index.js";
 import { formatAction } from "./action-text.js";
@@ -9,8 +9,9 @@ import { formatFieldValue, numberToBytes } from "./field-text.js";
 import { formatPriorityAndMatch } from "./flow-text.js";
 import { formatMegaflow, formatPacket } from "./frame-text.js";
 import { formatInstructions } from "./instruction-text.js";
-import { formatMatch, formatStateBits } from "./match-text.js";
+import { formatMatch, formatStateBits, type PortNames } from "./match-text.js";
 import { formatRange } from "./range-text.js";
+import { actionsText, instructionsText } from "./version-text.js";
 
 const RULER = "=".repeat(79);
 /** How the original words what ended a packet; "" is told by the step itself. */
@@ -26,27 +27,45 @@ const DROPS: Readonly<Partial<Record<DropReason, string>>> = {
   "reserved-address": "     -> packet has reserved destination MAC, dropping",
 };
 
-export function formatTrace(runs: readonly TraceRun[]): string {
-  return runs.map(formatRun).join("");
+/** Names of ports, where they are to be told: of each bridge by OpenFlow number, and of the datapath by its numbers. */
+export interface TraceNames {
+  readonly ofBridge: (bridge: string) => PortNames;
+  readonly ofDatapath: ReadonlyMap<number, string>;
 }
 
-function formatRun(run: TraceRun): string {
+/** What is told, and with which names: those of the bridge that the packet is on. */
+interface Telling {
+  readonly run: TraceRun;
+  readonly all: TraceNames | undefined;
+  readonly names: PortNames | undefined;
+}
+
+export function formatTrace(runs: readonly TraceRun[], names?: TraceNames): string {
+  return runs.map((run) => formatRun({ run, all: names, names: names?.ofBridge(run.bridge) })).join("");
+}
+
+function formatRun(telling: Telling): string {
+  const { run, all, names } = telling;
   const prefix = run.recirculation === 0 ? [] : [`recirc_id=0x${run.recirculation.toString(16)}`];
   const recirculated = run.recirculation !== 0;
-  const flow = (view: PacketView): string => formatPacket(view, { prefix, withLayer: recirculated });
+  const flow = (view: PacketView): string => formatPacket(view, { prefix, withLayer: recirculated, names });
   const [start, end] = [flow(run.start), flow(run.end)];
   // Options that no tunnel brought are not told, but count.
   const isSame = start === end && tunnelOf(run.start) === tunnelOf(run.end);
   const title = `bridge("${run.bridge}")`;
-  const megaflow = formatMegaflow(run.megaflow, recirculated ? `0x${run.recirculation.toString(16)}` : "0");
+  const recirculation = recirculated ? `0x${run.recirculation.toString(16)}` : "0";
+  const megaflow = formatMegaflow(run.megaflow, recirculation, names);
+  const actions = run.actions.map((one) =>
+    /^\d+$/.test(one) ? (all?.ofDatapath.get(Number(one)) ?? one) : one,
+  );
   return [
     ...(recirculated ? [`\n${RULER}\n${resumption(run)}\n${RULER}\n\n`] : []),
     `Flow: ${start}\n\n`,
     `${title}\n${"-".repeat(title.length)}\n`,
-    formatNodes(run.nodes, 0, run),
+    formatNodes(run.nodes, 0, telling),
     `\nFinal flow: ${isSame ? "unchanged" : end}\n`,
     `Megaflow: ${megaflow}\n`,
-    `Datapath actions: ${run.actions.length === 0 ? "drop" : run.actions.join(",")}\n`,
+    `Datapath actions: ${actions.length === 0 ? "drop" : actions.join(",")}\n`,
   ].join("");
 }
 
@@ -87,9 +106,9 @@ function formatEnds(ends: TraceEnds | undefined): string {
   return `${prefix}_src=${from},tp_src=${sourcePort},${prefix}_dst=${to},tp_dst=${destinationPort}`;
 }
 
-function formatNodes(all: readonly TraceNode[], level: number, run: TraceRun): string {
+function formatNodes(all: readonly TraceNode[], level: number, telling: Telling): string {
   // What is not told is no sibling.
-  const nodes = all.filter((node) => "nodes" in node || linesOf(node, run).length > 0);
+  const nodes = all.filter((node) => "nodes" in node || linesOf(node, telling).length > 0);
   return nodes
     .map((node, i) => {
       const inner = "nodes" in node;
@@ -100,19 +119,24 @@ function formatNodes(all: readonly TraceNode[], level: number, run: TraceRun): s
             ? 1
             : 0;
       const indent = " ".repeat((level + more) * 4);
-      const own = linesOf(node, run)
+      const own = linesOf(node, telling)
         .map((line) => (line === "" ? "\n" : `${indent}${line}\n`))
         .join("");
-      return inner ? own + formatNodes(node.nodes, level + more + more, run) : own;
+      return inner ? own + formatNodes(node.nodes, level + more + more, within(node, telling)) : own;
     })
     .join("");
 }
 
+/** On another bridge, its names count. */
+function within(node: TraceNode, telling: Telling): Telling {
+  return node.kind === "bridge" ? { ...telling, names: telling.all?.ofBridge(node.name) } : telling;
+}
+
 /** Lines of the step itself. Remarks are set off by five more columns, as " -> " and " >> " below the step. */
-function linesOf(node: TraceNode, run: TraceRun): string[] {
+function linesOf(node: TraceNode, { run, names }: Telling): string[] {
   switch (node.kind) {
     case "table":
-      return tableLines(node);
+      return tableLines(node, names);
     case "bucket":
       return [`bucket ${node.index}`];
     case "set":
@@ -124,11 +148,11 @@ function linesOf(node: TraceNode, run: TraceRun): string[] {
     case "thaw":
       return ["thaw", `    Resuming from table ${node.tableId}`];
     case "action":
-      return actionLines(node);
+      return actionLines(node, names);
     case "nothing":
       return ["drop"];
     case "instruction":
-      return [instructionText(node.instruction)];
+      return [instructionsText([node.instruction], OFP13_VERSION, names)];
     case "set-is":
       return [setText(node.actions, node.was)];
     case "detail":
@@ -146,10 +170,13 @@ function linesOf(node: TraceNode, run: TraceRun): string[] {
   }
 }
 
-function tableLines({ tableId, flow }: Extract<TraceNode, { kind: "table" }>): string[] {
+function tableLines(
+  { tableId, flow }: Extract<TraceNode, { kind: "table" }>,
+  names: PortNames | undefined,
+): string[] {
   const number = String(tableId).padStart(2);
   if (flow === null) return [`${number}. No match.`];
-  const match = formatMatch(flow.match);
+  const match = formatMatch(flow.match, names);
   const parts = [
     ...(match === "" ? [] : [match]),
     `priority ${flow.priority}`,
@@ -158,14 +185,17 @@ function tableLines({ tableId, flow }: Extract<TraceNode, { kind: "table" }>): s
   return [`${number}. ${parts.join(", ")}`];
 }
 
-function actionLines({ action, moved }: Extract<TraceNode, { kind: "action" }>): string[] {
-  const text = formatAction(action);
+function actionLines(
+  { action, moved }: Extract<TraceNode, { kind: "action" }>,
+  names: PortNames | undefined,
+): string[] {
+  const text = actionsText([action], OFP13_VERSION, names);
   if (action.type !== "ct") return [text];
   const nested = action.actions.flatMap((inner, i) => {
     const value = moved?.[i];
     const isMove = inner.type === "move" && value !== undefined;
     return [
-      formatAction(inner),
+      actionsText([inner], OFP13_VERSION, names),
       ...(isMove ? [` -> ${assignedText({ range: inner.destination, value })}`] : []),
     ];
   });
@@ -210,10 +240,6 @@ function assignedText({
       ? "0"
       : `0x${value.toString(16)}`;
   return `${formatRange(range)} is now ${text}`;
-}
-
-function instructionText(instruction: Instruction): string {
-  return formatInstructions([instruction]);
 }
 
 function setText(actions: readonly Action[], was: boolean): string {
@@ -305,7 +331,7 @@ function tell(nodes: readonly TraceNode[], run: TraceRun): string[] {
       case "action":
         return [`    ${formatAction(node.action)}`];
       case "instruction":
-        return [`    ${instructionText(node.instruction)}`];
+        return [`    ${formatInstructions([node.instruction])}`];
       case "drop":
         return node.reason === "no-output" || node.reason === "table-miss" ? [] : [`    (${node.reason})`];
       case "assigned":

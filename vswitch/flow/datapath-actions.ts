@@ -98,7 +98,8 @@ export class DatapathActions {
 type Format = (value: Uint8Array) => string;
 type FieldRow = readonly [field: Parameters<typeof readField>[1], name: string, format: Format];
 
-const hex = (value: number): string => (value === 0 ? "0" : `0x${value.toString(16)}`);
+const hex = (value: number | bigint): string =>
+  value === 0 || value === 0n ? "0" : `0x${value.toString(16)}`;
 const decimal: Format = (value) => String(numberOf(value));
 const ipv4: Format = (value) => formatIpv4Address(numberOf(value));
 const ETHERNET: readonly FieldRow[] = [
@@ -246,9 +247,7 @@ function zoneOf({ zone }: CtAction, key: Int32Array): number {
 /** mark=VALUE/MASK and label=VALUE/MASK, as the actions inside ct() ask for; a whole label is told without its mask. */
 function marksOf({ ct_mark, ct_label }: CtExec): string[] {
   const text = (name: string, { value, mask }: CtExec["ct_mark"]): string[] =>
-    mask === 0n
-      ? []
-      : [`${name}=0x${value.toString(16)}${mask === ones(128) ? "" : `/0x${mask.toString(16)}`}`];
+    mask === 0n ? [] : [`${name}=${hex(value)}${mask === ones(128) ? "" : `/${hex(mask)}`}`];
   return [...text("mark", ct_mark), ...text("label", ct_label)];
 }
 

@@ -29,6 +29,8 @@ const FORM = "{[dp_name] odp_flow | bridge br_flow} [OPTIONS...] [-generate|pack
 const PORT_FORM = "port [br_flow | packet] [OPTIONS...]";
 const CT_FLAGS = ["new", "est", "rel", "rpl", "inv", "trk", "snat", "dnat"];
 const OPTIONS_MAX = 64;
+/** The local port's number in the database, which has 16 bits for it. */
+const OFPP_LOCAL_16 = 65534;
 /** Of --l7-len, in bytes. */
 const PAYLOAD_SIZE_MAX = 64_000;
 /** A flow of a datapath: "in_port(1),…". */
@@ -55,8 +57,11 @@ export function traceCommands(
       ...(form === "ovs" ? {} : { ctDefault: "actual" as const }),
       ...(order.actions === undefined ? {} : { actions: order.actions }),
     });
-    const text =
-      form === "story" ? formatStory(order.port, runs, portNames(bridges(), numbers)) : formatTrace(runs);
+    const names = portNames(bridges(), numbers);
+    const shown = order.withNames
+      ? { ofBridge: (name: string) => openFlowNames(bridges().get(name)), ofDatapath: names }
+      : undefined;
+    const text = form === "story" ? formatStory(order.port, runs, names) : formatTrace(runs, shown);
     return { text, data: runs };
   };
   const command = (usage: string, argumentsMin: number, one: UnixctlCommand["run"]): UnixctlCommand => ({
@@ -83,6 +88,8 @@ interface TraceOrder {
   /** A packet is given or asked for, which is what it takes for anything to be learned. */
   readonly teaches: boolean;
   readonly actions: readonly Action[] | undefined;
+  /** Ports are told by their names. */
+  readonly withNames: boolean;
 }
 
 type FlowOrder = Pick<TraceOrder, "bridge" | "port" | "inPort" | "frame" | "given"> & {
@@ -99,6 +106,7 @@ function parseOrder(
   const words: string[] = [];
   const ctStates: number[] = [];
   let generates = false;
+  let withNames = false;
   for (let at = 0; at < args.length; at++) {
     const word = args[at] as string;
     if (word === "--ct-next") {
@@ -112,7 +120,8 @@ function parseOrder(
       else if (payload.startsWith("-") || Number.parseInt(payload, 10) > PAYLOAD_SIZE_MAX)
         throw refusal(`${payload}: too much L7 data`);
     } else if (word === "-generate" || word === "--generate") generates = true;
-    else if (packetOut && word === "-consistent") continue;
+    else if (word === "--names") withNames = true;
+    else if (packetOut && (word === "-consistent" || word === "--consistent")) continue;
     else if (word.startsWith("-")) throw refusal(`${word}: unknown option`);
     else words.push(word);
   }
@@ -121,7 +130,7 @@ function parseOrder(
   if (words.length > 3) throw refusal("too many arguments");
   if (words.length === 0 || (generates && words.length === 3)) throw refusal("Syntax error");
   const { hasPacket, ...flow } = flowOf(words, bridges, numbers);
-  return { ...flow, ctStates, teaches: generates || hasPacket, actions };
+  return { ...flow, ctStates, teaches: generates || hasPacket, actions, withNames };
 }
 
 function actionsOf(text: string): Action[] {
@@ -230,9 +239,8 @@ function portOf(match: Match): { readonly inPort: number; readonly port: string 
   return { inPort, port: inPort === 0xfffffffe ? "LOCAL" : String(inPort) };
 }
 
-/** The database has the local port's number in 16 bits. */
 function openFlowNumber(ofport: number | undefined): number | undefined {
-  return ofport === 65534 ? 0xfffffffe : ofport;
+  return ofport === OFPP_LOCAL_16 ? OFPP_LOCAL : ofport;
 }
 
 function frameOf(hex: string): Uint8Array {
@@ -250,6 +258,12 @@ function bytesOf(hex: string): Uint8Array {
 
 function refusal(message: string): PlinthError {
   return new PlinthError("TRACE_INVALID", message);
+}
+
+/** Ports of one bridge by their OpenFlow numbers; the local port is LOCAL. */
+function openFlowNames(bridge: Ports | undefined): Map<number, string> {
+  const ports = [...(bridge?.ports ?? [])].filter(([, { ofport }]) => ofport !== OFPP_LOCAL_16);
+  return new Map(ports.map(([name, { ofport }]) => [ofport, name]));
 }
 
 /** Ports of all bridges by their numbers in the datapath. */
