@@ -72,6 +72,9 @@ it("a switch with VLANs and MAC learning, made of flow tables", async () => {
   for (const { dir } of [twins.real, twins.ours]) writeFileSync(join(dir, "flows"), `${SWITCH.join("\n")}\n`);
   await twins.both("ofctl -O OpenFlow13 add-flows br0 $DIR/flows");
   await agree("ofctl -O OpenFlow13 dump-flows br0", true);
+  // As on a terminal: ports have names, tables none unless they were given some.
+  await agree("ofctl -O OpenFlow13 --names --no-stats dump-flows br0", true);
+  await agree("ofctl -O OpenFlow13 --names dump-tables br0");
   for (const packet of [
     "in_port=1,dl_dst=01:80:c2:00:00:05",
     "in_port=1,dl_dst=01:80:c2:00:00:10",

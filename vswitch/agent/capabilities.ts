@@ -33,7 +33,7 @@ const ALL_ONES = 0xffffffffffffffffn;
 export function describeTables(abilities: TableAbilities): readonly TableFeatures[] {
   return Array.from({ length: abilities.tableCount }, (_, tableId) => ({
     tableId,
-    name: `table${tableId}`,
+    name: "",
     metadataMatch: ALL_ONES,
     metadataWrite: ALL_ONES,
     config: 0,

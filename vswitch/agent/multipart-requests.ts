@@ -85,7 +85,7 @@ async function tableStats(model: SwitchModel, version: number): Promise<readonly
   if (version !== OFP10_VERSION) return tables;
   return tables.map((table) => {
     const features = model.tableFeatures.find(({ tableId }) => tableId === table.tableId);
-    const { name = `table${table.tableId}`, maxEntries = 0 } = features ?? {};
+    const { name = "", maxEntries = 0 } = features ?? {};
     return { ...table, openflow10: { name, maxEntries } };
   });
 }
