@@ -107,13 +107,15 @@ export class Promises {
     if (fewer > 0) this.#set(this.#blocks - fewer);
   }
 
+  /** Some of the room was set aside for ranges. */
+  get isReserved(): boolean {
+    return this.#reservations.length > 0;
+  }
+
   /** Surely room for a range, without looking what of it is there. */
   plenty(length: number): boolean {
     const { copies, diskClass } = this.#volume;
-    return (
-      this.#reservations.length === 0 &&
-      this.#room.plenty(Math.ceil(length / BLOCK_SIZE) + 1, copies, diskClass)
-    );
+    return !this.isReserved && this.#room.plenty(Math.ceil(length / BLOCK_SIZE) + 1, copies, diskClass);
   }
 
   /** Room for `absent` blocks of a range that are not there yet: OK, EAGAIN or ENOSPC. */

@@ -346,14 +346,18 @@ export class Volume implements BlockDevice {
     return this.roots().reduce((sum, { map }) => sum + map.changedPages, 0); // cold
   }
 
-  /**
-   * What is asked before anything is staged: the map may change (EAGAIN: a checkpoint has to catch up first), the time is
-   * noted, and there is room for what is not stored yet.
-   */
+  /** Before anything is staged: the map may change, there is room (what is reserved is taken last), the time is noted. */
   #prepare(source: DataBuffer | undefined, at: number, offset: number, length: number): number {
     if (this.#pages.isFull) return EAGAIN;
-    const late = this.history.windowMs > 0 ? this.#tick() : OK;
-    if (late !== OK || this.promises.plenty(length)) return late;
+    const { isReserved } = this.promises;
+    // A note of the time by each who waits for room would be more of the past to give up, and the wait without end.
+    const refused = isReserved ? OK : this.#grow(source, at, offset, length);
+    const late = refused === OK && this.history.windowMs > 0 ? this.#tick() : refused;
+    return late === OK && isReserved ? this.#grow(source, at, offset, length) : late;
+  }
+
+  #grow(source: DataBuffer | undefined, at: number, offset: number, length: number): number {
+    if (this.promises.plenty(length)) return OK;
     return this.promises.grow(offset, length, this.#absent(source, at, offset, length));
   }
 
