@@ -144,6 +144,18 @@ describe("documents that are refused", () => {
       /not used by type Builtin/,
     ],
     ["pool disk", plinth("StoragePool", { disks: ["relative"] }), "spec.disks[0]", /absolute path/],
+    [
+      "pool thresholds",
+      plinth("StoragePool", { thresholds: { warningPercent: 90, criticalPercent: 80 } }),
+      "spec.thresholds.criticalPercent",
+      /more than warningPercent \(90\)/,
+    ],
+    [
+      "pool threshold",
+      plinth("StoragePool", { thresholds: { warningPercent: 0 } }),
+      "spec.thresholds.warningPercent",
+      /1/,
+    ],
     ["balancer address", balancer({ address: "::1" }), "spec.loadBalancer.address", /IPv4/],
     [
       "balancer ports",

@@ -30,6 +30,26 @@ export const StoragePoolSchema = resourceSchema(
               "File on the host with the key for encrypted volumes (32 bytes or 64 hexadecimal digits, mode 0600); made when it is not there. Another one: all keys are wrapped anew.",
           }),
         ),
+        thresholds: Type.Optional(
+          Type.Object(
+            {
+              warningPercent: Type.Optional(
+                Type.Integer({ minimum: 1, maximum: 99, description: "It is getting full. 80 unless said." }),
+              ),
+              criticalPercent: Type.Optional(
+                Type.Integer({
+                  minimum: 1,
+                  maximum: 100,
+                  description: "It is nearly full; more than warningPercent. 95 unless said.",
+                }),
+              ),
+            },
+            {
+              description:
+                "From which shares of the usable space on it warns. What is absent stays as it is.",
+            },
+          ),
+        ),
         scrub: Type.Optional(
           Type.Object(
             {
@@ -70,6 +90,15 @@ export const StoragePoolSchema = resourceSchema(
             Type.Number({ description: "Share of the usable space that is taken." }),
           ),
           level: Type.Optional(Type.String({ description: "ok, warning, critical or full." })),
+          thresholds: Type.Optional(
+            Type.Object(
+              {
+                warningPercent: Type.Integer({ description: "From there on the level is warning." }),
+                criticalPercent: Type.Integer({ description: "From there on the level is critical." }),
+              },
+              { description: "Shares of the usable space that count." },
+            ),
+          ),
           fullInSeconds: Type.Optional(
             Type.Integer({
               description: "Until it is full at the rate of late; absent when it does not fill.",
@@ -156,6 +185,7 @@ export const storagePoolKind = defineKind<StoragePool>({
     const { keyFile } = pool.spec;
     if (keyFile !== undefined && !keyFile.startsWith("/"))
       errors.invalid("spec.keyFile", keyFile, "must be an absolute path");
+    validateThresholds(pool.spec.thresholds ?? {}, errors);
     validateScrub(pool.spec.scrub ?? {}, errors);
     for (const [i, disk] of pool.spec.disks.entries()) {
       if (!disk.startsWith("/")) errors.invalid(`spec.disks[${i}]`, disk, "must be an absolute path");
@@ -163,6 +193,15 @@ export const storagePoolKind = defineKind<StoragePool>({
     }
   },
 });
+
+function validateThresholds(
+  { warningPercent = 0, criticalPercent }: NonNullable<StoragePool["spec"]["thresholds"]>,
+  errors: FieldErrors,
+): void {
+  if (criticalPercent === undefined || criticalPercent > warningPercent) return;
+  const expected = `must be more than warningPercent (${warningPercent})`;
+  errors.invalid("spec.thresholds.criticalPercent", criticalPercent, expected);
+}
 
 function validateScrub(
   { schedule, bandwidth }: NonNullable<StoragePool["spec"]["scrub"]>,

@@ -7,7 +7,7 @@ import { systemClock } from "../../../base/time/index.js";
 import { LocalClient, ResourceRegistry } from "../../api/index.js";
 import type { StoragePool } from "../../resources/index.js";
 import { type PoolStorage, reconcilePool } from "./pool-reconciler.js";
-import type { JobFacts, PoolFacts, ScrubFacts } from "./storage-client.js";
+import type { JobFacts, PoolFacts, ScrubFacts, ThresholdFacts } from "./storage-client.js";
 
 const POOL = { name: "default" };
 const SEGMENT = 4 * 2 ** 20;
@@ -23,6 +23,7 @@ class FakePool implements PoolStorage {
   readonly calls: string[] = [];
   jobs: JobFacts[] = [];
   scrub: ScrubFacts | undefined;
+  thresholds: ThresholdFacts = { warningPercent: 80, criticalPercent: 95 };
   /** Call → the refusal that it meets. */
   readonly refusals = new Map<string, PlinthError>();
 
@@ -37,6 +38,7 @@ class FakePool implements PoolStorage {
         disks,
         jobs: this.jobs,
         scrub: this.scrub,
+        thresholds: this.thresholds,
       },
     ];
   }
@@ -54,6 +56,10 @@ class FakePool implements PoolStorage {
       schedule: "weekly",
       bytesPerSecond: rate ?? 0,
     };
+  }
+  async setThresholds(_name: string, thresholds: ThresholdFacts): Promise<void> {
+    this.#note("thresholds", `${thresholds.warningPercent} ${thresholds.criticalPercent}`);
+    this.thresholds = thresholds;
   }
   async addDisks(_name: string, disks: readonly string[]): Promise<void> {
     this.#note("add", disks.join());
@@ -191,6 +197,33 @@ describe("reconcilePool()", () => {
     await name("/a");
     await turn();
     expect(storage.calls).toEqual(["drain /b"]);
+  });
+
+  it("sets thresholds at run time, leaves those alone that the spec does not name, and says what was refused", async () => {
+    const verdict = async () =>
+      (await pool()).status?.conditions?.find(({ type }) => type === "ThresholdsAsWanted");
+    await turn();
+    expect((await pool()).status?.thresholds).toEqual({ warningPercent: 80, criticalPercent: 95 });
+    expect(await verdict()).toBeUndefined();
+    await client.patch("StoragePool", POOL, { spec: { thresholds: { warningPercent: 60 } } });
+    await turn();
+    await turn();
+    expect(storage.calls).toEqual(["thresholds 60 95"]);
+    expect((await pool()).status?.thresholds).toEqual({ warningPercent: 60, criticalPercent: 95 });
+    expect(await verdict()).toMatchObject({ status: "True", reason: "AsWanted" });
+    storage.refusals.set("thresholds", new PlinthError("PARAMETER_INVALID", "97 is more than 95"));
+    await client.patch("StoragePool", POOL, { spec: { thresholds: { warningPercent: 97 } } });
+    await turn();
+    expect(await verdict()).toMatchObject({
+      status: "False",
+      reason: "ParameterInvalid",
+      message: "97 is more than 95",
+    });
+    expect((await pool()).status?.conditions?.find(({ type }) => type === "Ready")?.status).toBe("True");
+    await client.patch("StoragePool", POOL, { spec: { thresholds: null } });
+    await turn();
+    expect(await verdict()).toMatchObject({ status: "True" });
+    expect(storage.thresholds).toEqual({ warningPercent: 60, criticalPercent: 95 });
   });
 
   it("sets schedule and rate of scrubs, and shows what the last one found, with an event for each", async () => {

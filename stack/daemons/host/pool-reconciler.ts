@@ -11,6 +11,7 @@ import type { ResourceClient } from "../../api/index.js";
 import { formatBytes, type StoragePool } from "../../resources/index.js";
 import { type Verdict, writeStatus } from "./api-writer.js";
 import { keepScrub, scrubCondition, scrubStatus, tellScrub } from "./pool-scrub.js";
+import { keepThresholds } from "./pool-thresholds.js";
 import { isStorageAway, type PoolFacts, type StorageClient } from "./storage-client.js";
 import { reasonOf } from "./storage-reasons.js";
 
@@ -21,7 +22,15 @@ export interface PoolModules {
 
 export type PoolStorage = Pick<
   StorageClient,
-  "pools" | "createPool" | "addDisks" | "drainDisk" | "undrainDisk" | "removeDisk" | "rekeyPool" | "setScrub"
+  | "pools"
+  | "createPool"
+  | "addDisks"
+  | "drainDisk"
+  | "undrainDisk"
+  | "removeDisk"
+  | "rekeyPool"
+  | "setScrub"
+  | "setThresholds"
 >;
 
 /** One turn for a pool of this host. Rethrows what storaged refused, for the turn to come again. */
@@ -66,6 +75,7 @@ async function keepPool(pool: StoragePool, modules: PoolModules): Promise<void> 
       await storage.rekeyPool(name, keyFile);
       await client.recordEvent(pool, { reason: "Rekeyed", message: `its keys are wrapped by ${keyFile}` });
     }
+    waits.push(...(await keepThresholds(pool, facts.thresholds, storage)));
     const refused = await keepScrub(pool, facts.scrub, storage);
     facts = (await factsOf(storage, pool)) ?? facts;
     waits.push(await keepDisks(pool, facts, modules));
@@ -175,6 +185,7 @@ function fieldsOf(pool: StoragePool, facts: PoolFacts) {
     leftBytes: growthBytes,
     usedPercent,
     level,
+    thresholds: facts.thresholds,
     fullInSeconds: facts.fullInSeconds,
   };
   const disks = disksOf(pool, facts);

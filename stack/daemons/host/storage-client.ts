@@ -67,12 +67,19 @@ export interface PoolFacts {
   /** "ok", "warning", "critical" or "full". */
   readonly level?: string | undefined;
   readonly fullInSeconds?: number | undefined;
+  readonly thresholds?: ThresholdFacts | undefined;
   /** The file that its key comes from, and why encrypted volumes cannot be used. */
   readonly keyFile?: string | undefined;
   readonly locked?: string | undefined;
   readonly scrub?: ScrubFacts | undefined;
   /** Why storaged does not serve it; undefined when it does. */
   readonly unavailable?: string | undefined;
+}
+
+/** Percent of what is usable from which on the level is "warning" and "critical". */
+export interface ThresholdFacts {
+  readonly warningPercent: number;
+  readonly criticalPercent: number;
 }
 
 export interface ScrubFacts {
@@ -149,6 +156,10 @@ export class StorageClient {
       usedPercent: optionalNumber(pool["usedPercent"]),
       level: optionalText(pool["level"]),
       fullInSeconds: optionalNumber((pool["forecast"] as Fields | undefined)?.["fullInSeconds"]),
+      thresholds: {
+        warningPercent: number(pool["warningPercent"]),
+        criticalPercent: number(pool["criticalPercent"]),
+      },
       keyFile: optionalText((pool["key"] as Fields | undefined)?.["path"]),
       locked: optionalText((pool["key"] as Fields | undefined)?.["locked"]),
       scrub: scrubFacts(pool["scrub"] as Fields | undefined),
@@ -190,6 +201,10 @@ export class StorageClient {
       ...(bytesPerSecond === undefined ? {} : { scrubBytesPerSecond: bytesPerSecond }),
     };
     return this.#call("pool.set", { name, ...given });
+  }
+
+  setThresholds(name: string, thresholds: ThresholdFacts): Promise<unknown> {
+    return this.#call("pool.set", { name, ...thresholds });
   }
 
   async volumes(): Promise<VolumeFacts[]> {
