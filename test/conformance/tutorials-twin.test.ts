@@ -134,3 +134,40 @@ it("connection tracking of TCP", async () => {
   await settled("ofctl dump-flows br0", "n_packets=2");
   await agree("ofctl dump-flows br0", true);
 });
+
+// Of several groups of one size Open vSwitch looks at one.
+it("flow tables with names, and with so many flows", async () => {
+  await twins.both(
+    "ofctl del-flows br0",
+    "vsctl set bridge br0 other_config:dp-sn=S123 other_config:dp-desc=first-switch",
+    "vsctl -- --id=@a create Flow_Table name=ingress flow_limit=2 -- --id=@b create Flow_Table name=learned flow_limit=4 overflow_policy=evict -- set bridge br0 flow_tables:2=@a flow_tables:3=@b",
+    `vsctl set Flow_Table learned 'groups="NXM_OF_IN_PORT[]","NXM_OF_ETH_TYPE[]"'`,
+    "ofctl -O OpenFlow13 --names add-flow br0 priority=1,actions=resubmit(,ingress)",
+  );
+  for (const flow of [
+    "table=ingress,priority=1,actions=goto_table:learned",
+    "table=ingress,priority=2,idle_timeout=9,actions=drop",
+    "table=ingress,priority=3,actions=drop",
+    "table=learned,priority=1,hard_timeout=500,in_port=1,actions=drop",
+    "table=learned,priority=2,hard_timeout=400,in_port=1,actions=drop",
+    "table=learned,priority=3,hard_timeout=100,in_port=2,actions=drop",
+    "table=learned,priority=4,in_port=2,actions=drop",
+    "table=learned,priority=5,hard_timeout=300,in_port=1,actions=drop",
+    "table=learned,priority=6,hard_timeout=300,in_port=3,arp,actions=drop",
+  ]) {
+    await agree(`ofctl -O OpenFlow13 --names add-flow br0 ${flow}`);
+    await agree("ofctl -O OpenFlow13 --names --no-stats dump-flows br0", true);
+  }
+  const told = await twins.answers("ofctl dump-desc br0");
+  expect(told.ours).toMatch(/Serial Num: S123\nDP Description: first-switch/);
+  expect(told.real).toMatch(/Serial Num: S123\nDP Description: first-switch/);
+  const features = await twins.answers("ofctl -O OpenFlow13 dump-table-features br0");
+  for (const text of Object.values(features))
+    for (const [line, limit] of [
+      ['table 2 \\("ingress"\\):', 2],
+      ['table 3 \\("learned"\\):', 4],
+    ])
+      expect(text).toMatch(new RegExp(`${line}\\n.*\\n +max_entries=${limit}\\n`));
+  await twins.both("vsctl clear bridge br0 flow_tables");
+  await agree("ofctl -O OpenFlow13 --names --no-stats dump-flows br0", true);
+});

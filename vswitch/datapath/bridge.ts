@@ -419,6 +419,7 @@ export class Bridge implements PacketSink {
       this.tables.invalidate();
     }
     this.forwarding.configure(settings);
+    this.tables.limitFlows(settings.flowLimits ?? []);
   }
 
   /** The port is out of every table afterwards and still open. */

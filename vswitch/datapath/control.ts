@@ -64,9 +64,11 @@ export function datapathMethods(modules: ControlModules): DatapathMethods {
     addBridge: ({ name, flowFile, ...settings }) => {
       if (following !== undefined) return following.addBridge(name, flowFile, settings, nowMs());
       const bridge = datapath.addBridge(name);
-      bridge.setBridge(settings);
       const none = { flows: 0, note: 0 };
-      return flowFile === undefined ? none : (bridge.keepFlows(flowFile, nowMs()) ?? none);
+      // Flows that are back are not judged by limits that came after them.
+      const kept = flowFile === undefined ? none : (bridge.keepFlows(flowFile, nowMs()) ?? none);
+      bridge.setBridge(settings);
+      return kept;
     },
     follow: (followed) => {
       modules.checkConnections();

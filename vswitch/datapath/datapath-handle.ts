@@ -259,6 +259,13 @@ export class DatapathHandle {
   }
 }
 
+/** What the configuration says of a table; "" or absent: nothing. */
+export interface TableDescription {
+  readonly tableId: number;
+  readonly name: string;
+  readonly flowsMax?: number;
+}
+
 /** A bridge as the OpenFlow agent's switch model, over anything that carries the worker's methods out in order. */
 export class BridgeModel implements SwitchModel {
   readonly groupFeatures = GROUP_FEATURES;
@@ -266,9 +273,11 @@ export class BridgeModel implements SwitchModel {
   readonly tablesAtMost = TABLE_FEATURES;
   tableFeatures: readonly TableFeatures[] = TABLE_FEATURES;
   readonly datapathId: bigint;
-  readonly description: SwitchDescription;
+  description: SwitchDescription;
   readonly hidesReassembly: boolean;
   fragmentHandling: number = OFPC_FRAG_NORMAL;
+  #configured: readonly TableFeatures[] = TABLE_FEATURES;
+  #described: readonly TableDescription[] = [];
   readonly #handle: Pick<DatapathHandle, "call" | "onEvent">;
   readonly #bridge: string;
 
@@ -324,8 +333,22 @@ export class BridgeModel implements SwitchModel {
     this.fragmentHandling = flags;
     await this.#handle.call("handleFragments", { bridge: this.#bridge, flags });
   }
+  /** Names of tables, and how many flows they may have, over what a controller asks for. */
+  describeTables(tables: readonly TableDescription[]): void {
+    this.#described = tables;
+    this.#describe();
+  }
+  #describe(): void {
+    this.tableFeatures = this.#configured.map((table) => {
+      const { name = "", flowsMax = Number.POSITIVE_INFINITY } =
+        this.#described.find(({ tableId }) => tableId === table.tableId) ?? {};
+      const maxEntries = Math.min(table.maxEntries, flowsMax);
+      return { ...table, name: name === "" ? table.name : name, maxEntries };
+    });
+  }
   async configureTables(tables: readonly TableFeatures[]): Promise<void> {
-    this.tableFeatures = tables;
+    this.#configured = tables;
+    this.#describe();
     const settings = tables.map(({ tableId, maxEntries, metadataMatch, metadataWrite }) => ({
       tableId,
       maxEntries,

@@ -1,4 +1,5 @@
 // What can be told to a bridge and to a port while it is there. Plain data: it is posted between threads.
+import type { FlowLimit } from "../flow/index.js";
 import type { MirrorConfig, VlanConfig } from "../learn/index.js";
 import type { PolicingConfig } from "./policer.js";
 import type { QosConfig } from "./queues.js";
@@ -13,6 +14,7 @@ export interface BridgeSettings {
   /** How many VLAN tags of a frame are looked at: 1 or 2; when absent, 1 by NORMAL and mirrors, and all by flows. */
   readonly tagsRead?: number;
   readonly mirrors?: readonly MirrorConfig[];
+  readonly flowLimits?: readonly FlowLimit[];
 }
 
 export interface PortSettings {

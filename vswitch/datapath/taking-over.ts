@@ -177,8 +177,8 @@ export class TakingOver {
       // The file that was followed has become another.
       datapath.removeBridge(name);
       const bridge = datapath.addBridge(name);
-      bridge.setBridge(settings);
       restored = bridge.keepFlows(flowFile, nowMs);
+      bridge.setBridge(settings);
     }
     return restored?.problem === undefined
       ? []

@@ -2,7 +2,7 @@
 // Invariant: counters of a removed flow are kept until the bundle is committed, so that undoing restores them too.
 // Thread: datapath worker.
 import type { Instruction } from "../../base/openflow/index.js";
-import type { Flow } from "./flow.js";
+import type { Flow, FlowCounters } from "./flow.js";
 import type { Group } from "./groups.js";
 import type { Meter } from "./meters.js";
 import type { FlowProgram } from "./program.js";
@@ -13,6 +13,10 @@ export interface FlowBefore {
   readonly program: FlowProgram;
   readonly packets: number;
   readonly bytes: number;
+}
+
+export function stateOf({ instructions, program, slot }: Flow, { packets, bytes }: FlowCounters): FlowBefore {
+  return { instructions, program, packets: packets[slot]!, bytes: bytes[slot]! };
 }
 
 type Entry =

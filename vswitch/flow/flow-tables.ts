@@ -18,8 +18,6 @@ import {
   type MeterStats,
   OFP_NO_BUFFER,
   OFPFF_CHECK_OVERLAP,
-  OFPFF_NO_BYT_COUNTS,
-  OFPFF_NO_PKT_COUNTS,
   OFPFF_RESET_COUNTS,
   OFPFF_SEND_FLOW_REM,
   OFPTT_ALL,
@@ -29,9 +27,10 @@ import {
 import { compileInstructions, type FlowContext } from "./compile-instructions.js";
 import { flowError } from "./errors.js";
 import { compileMatch, compilePassingMatch, type MaskedKey } from "./fields.js";
-import { Flow, FlowCounters } from "./flow.js";
+import { expiryMs, Flow, FlowCounters, isTimed } from "./flow.js";
 import type { FlowChange, OnFlowChange } from "./flow-change.js";
-import { type FlowBefore, FlowJournal, type JournalledTables } from "./flow-journal.js";
+import { FlowJournal, type JournalledTables, stateOf } from "./flow-journal.js";
+import { type FlowLimit, FlowLimits } from "./flow-limits.js";
 import { aggregateOf, bytesOf, flowRemovedOf, flowStatsOf, flowsMeant, packetsOf } from "./flow-report.js";
 import { GroupTable } from "./groups.js";
 import { type LearnProgram, learnedMod, learnFrom } from "./learn-program.js";
@@ -45,9 +44,6 @@ import { SharedPrograms } from "./shared-programs.js";
 import { chosenBy, EVERYTHING, TableSet } from "./table-set.js";
 import { TableBook, type TableSettings } from "./table-settings.js";
 import { TunnelOptions } from "./tunnel-options.js";
-
-const FLAGS_KNOWN =
-  OFPFF_SEND_FLOW_REM | OFPFF_CHECK_OVERLAP | OFPFF_RESET_COUNTS | OFPFF_NO_PKT_COUNTS | OFPFF_NO_BYT_COUNTS;
 
 const NO_DETAILS = {};
 
@@ -80,6 +76,7 @@ export class FlowTables {
   /** Flows with a time-out. */
   readonly #timed = new Set<Flow>();
   readonly #learned = new LearnedFlows();
+  readonly #limits = new FlowLimits();
   readonly #onRemoved: (message: Unsent<FlowRemoved>) => void;
   /** Whether onChange is to be called. */
   isWatched = false;
@@ -166,8 +163,6 @@ export class FlowTables {
 
   #applyFlowMod(given: FlowMod, nowMs: number): void {
     const mod = fitFlowMod(given, this.options);
-    if ((mod.flags & ~FLAGS_KNOWN) !== 0)
-      throw flowError("OFPFMFC_BAD_FLAGS", `flow-mod flags 0x${mod.flags.toString(16)}`); // cold
     const deleting = mod.command === "delete" || mod.command === "delete_strict";
     this.#book.check(mod);
     if (!deleting && mod.bufferId !== OFP_NO_BUFFER)
@@ -228,6 +223,11 @@ export class FlowTables {
     this.invalidate();
   }
 
+  /** What is too many already gives way with time, where it may. */
+  limitFlows(limits: readonly FlowLimit[]): void {
+    this.#limits.configure(limits, (tableId) => this.flowsOf(tableId));
+  }
+
   #compile({ instructions, tableId, match, openflow10 }: FlowMod): FlowProgram {
     const known = this.#programs.find(instructions, tableId);
     if (known !== undefined) return known;
@@ -251,7 +251,7 @@ export class FlowTables {
       if (table.findOverlap(key, mod.priority) !== null)
         throw flowError("OFPFMFC_OVERLAP", `overlaps a flow of priority ${mod.priority} in table ${tableId}`);
     }
-    if (old === null && this.#isFull(tableId))
+    if (old === null && this.#isFull(tableId) && !this.#evict(tableId, nowMs))
       throw flowError("OFPFMFC_TABLE_FULL", `table ${tableId} has ${table.size} of ${this.#flowCount} flows`);
     let kept: readonly [number, number] | null = null;
     if (old !== null) {
@@ -274,10 +274,7 @@ export class FlowTables {
       slot: this.counters.allocate(nowMs),
       nowMs,
     });
-    if (kept !== null) {
-      this.counters.packets[flow.slot] = kept[0];
-      this.counters.bytes[flow.slot] = kept[1];
-    }
+    if (kept !== null) this.counters.set(flow.slot, kept[0], kept[1]);
     this.#link(flow);
     this.#journal?.added(flow);
     this.#tell("added", flow, old === null ? NO_DETAILS : { before: old.instructions });
@@ -286,7 +283,15 @@ export class FlowTables {
 
   #isFull(tableId: number): boolean {
     const size = this.#tables.sizeOf(tableId);
-    return this.#flowCount >= FLOWS_MAX || size >= this.#book.maxEntries(tableId);
+    const most = Math.min(this.#book.maxEntries(tableId), this.#limits.flowsMax(tableId));
+    return this.#flowCount >= FLOWS_MAX || size >= most;
+  }
+
+  /** Whether a flow has given way. */
+  #evict(tableId: number, nowMs: number): boolean {
+    const victim = this.#limits.victim(tableId, this.counters);
+    if (victim !== null) this.#remove(victim, "delete", nowMs);
+    return victim !== null;
   }
 
   /** A flow with this match comes, changes or goes. What else that may alter is seen when it is made: #noteChange(). */
@@ -313,8 +318,9 @@ export class FlowTables {
   #link(flow: Flow): void {
     this.#noteChange(this.#tables.at(flow.tableId).add(flow));
     this.#learned.entered(flow);
+    this.#limits.entered(flow);
     this.#flowCount++;
-    if (flow.idleTimeoutSeconds !== 0 || flow.hardTimeoutSeconds !== 0) this.#timed.add(flow);
+    if (isTimed(flow)) this.#timed.add(flow);
   }
 
   /** Whether there was a flow to modify. */
@@ -324,21 +330,13 @@ export class FlowTables {
     for (let f = 0; f < list.length; f++) {
       const flow = list[f]!;
       this.#beforeChange(flow.tableId, flow.key);
-      this.#journal?.modified(flow, this.#stateOf(flow));
+      this.#journal?.modified(flow, stateOf(flow, this.counters));
       const before = flow.instructions;
       this.#change(flow, mod.instructions, program);
       this.#tell("modified", flow, { before });
-      if ((mod.flags & OFPFF_RESET_COUNTS) !== 0) {
-        this.counters.packets[flow.slot] = 0;
-        this.counters.bytes[flow.slot] = 0;
-      }
+      if ((mod.flags & OFPFF_RESET_COUNTS) !== 0) this.counters.set(flow.slot, 0, 0);
     }
     return list.length > 0;
-  }
-
-  #stateOf({ instructions, program, slot }: Flow): FlowBefore {
-    const { packets, bytes } = this.counters;
-    return { instructions, program, packets: packets[slot]!, bytes: bytes[slot]! };
   }
 
   #delete(mod: FlowMod, key: MaskedKey, nowMs: number): void {
@@ -369,7 +367,7 @@ export class FlowTables {
       return true;
     }
     if (old === null && limit !== 0 && this.#learned.count(tableId, cookie) >= limit) return false;
-    if (old === null && this.#isFull(tableId)) return false;
+    if (old === null && this.#isFull(tableId) && !this.#limits.mayEvict(tableId)) return false;
     if (!isFinal) return true;
     const mod = learnedMod(program);
     const flow = this.#add(mod, program.keyNow(), this.#compile(mod), nowMs);
@@ -381,22 +379,23 @@ export class FlowTables {
   shorten(flow: Flow, idleSeconds: number, hardSeconds: number): void {
     flow.shorten(idleSeconds, hardSeconds);
     this.#timed.add(flow);
+    this.#limits.entered(flow);
   }
 
   // --- Removal
 
-  /** Removes flows whose time is over. Call about once a second. */
+  /** Removes flows whose time is over, and those that give way to a lower limit. Call about once a second. */
   expire(nowMs: number): void {
     const list = [...this.#timed];
     for (let f = 0; f < list.length; f++) {
       const flow = list[f]!;
-      const idleMs = flow.idleTimeoutSeconds * 1000;
+      if (expiryMs(flow, this.counters) > nowMs) continue;
       const hardMs = flow.hardTimeoutSeconds * 1000;
       const isHard = hardMs !== 0 && nowMs - flow.renewedMs >= hardMs;
-      const isIdle = idleMs !== 0 && nowMs - this.counters.lastUsedMs[flow.slot]! >= idleMs;
-      if (!isHard && !isIdle) continue;
       this.#remove(flow, isHard ? "hard_timeout" : "idle_timeout", nowMs);
     }
+    const isOver = (id: number): boolean => this.#tables.sizeOf(id) > this.#limits.flowsMax(id);
+    while (this.#limits.tableIds.some((id) => isOver(id) && this.#evict(id, nowMs)));
   }
 
   #remove(flow: Flow, reason: FlowRemovedReason, nowMs: number): void {
@@ -432,6 +431,7 @@ export class FlowTables {
     this.#learned.left(flow);
     this.#noteChange(this.#tables.at(flow.tableId).remove(flow));
     this.#timed.delete(flow);
+    this.#limits.left(flow);
     this.#flowCount--;
   }
 
@@ -464,8 +464,7 @@ export class FlowTables {
     freeCounters: (flow) => this.counters.free(flow.slot),
     restore: (flow, before) => {
       this.#change(flow, before.instructions, before.program);
-      this.counters.packets[flow.slot] = before.packets;
-      this.counters.bytes[flow.slot] = before.bytes;
+      this.counters.set(flow.slot, before.packets, before.bytes);
     },
   };
 

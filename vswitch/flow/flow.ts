@@ -68,6 +68,20 @@ export class Flow {
   }
 }
 
+export function isTimed({ idleTimeoutSeconds, hardTimeoutSeconds }: Flow): boolean {
+  return idleTimeoutSeconds !== 0 || hardTimeoutSeconds !== 0;
+}
+
+/** When the flow goes if it is neither met nor learned anew; infinity for one without a time-out. */
+export function expiryMs(flow: Flow, counters: FlowCounters): number {
+  const idleMs = flow.idleTimeoutSeconds * 1000;
+  const hardMs = flow.hardTimeoutSeconds * 1000;
+  return Math.min(
+    idleMs === 0 ? Number.POSITIVE_INFINITY : counters.lastUsedMs[flow.slot]! + idleMs,
+    hardMs === 0 ? Number.POSITIVE_INFINITY : flow.renewedMs + hardMs,
+  );
+}
+
 function shorter(now: number, most: number): number {
   return most !== 0 && (now === 0 || now > most) ? most : now;
 }
@@ -91,6 +105,12 @@ export class FlowCounters {
 
   free(slot: number): void {
     this.#free.push(slot);
+  }
+
+  /** Packets and bytes become these. */
+  set(slot: number, packets: number, bytes: number): void {
+    this.packets[slot] = packets;
+    this.bytes[slot] = bytes;
   }
 
   /** Counts `packets` packets of `sizeBytes` bytes together. */

@@ -27,6 +27,7 @@ export {
 } from "./fields.js";
 export { Flow, FlowCounters } from "./flow.js";
 export { type FlowChange, flowChange } from "./flow-change.js";
+export type { FlowLimit } from "./flow-limits.js";
 export { FlowTables, type FlowTablesOptions } from "./flow-tables.js";
 export { REASSEMBLY_REFUSED, REASSEMBLY_WAITS, type Reassembler } from "./fragment-gate.js";
 export * as FlowKey from "./key.js";

@@ -1,6 +1,14 @@
 // Which tables there are, and what a controller has left of each: how many flows, which bits of metadata.
 // Source: OpenFlow 1.3.5, 7.3.5.5. Thread: datapath worker. Hot: no.
-import { type FlowMod, OFPTT_ALL } from "../../base/openflow/index.js";
+import {
+  type FlowMod,
+  OFPFF_CHECK_OVERLAP,
+  OFPFF_NO_BYT_COUNTS,
+  OFPFF_NO_PKT_COUNTS,
+  OFPFF_RESET_COUNTS,
+  OFPFF_SEND_FLOW_REM,
+  OFPTT_ALL,
+} from "../../base/openflow/index.js";
 import { flowError } from "./errors.js";
 
 export interface TableSettings {
@@ -12,6 +20,8 @@ export interface TableSettings {
   readonly metadataWrite: bigint;
 }
 
+const FLAGS_KNOWN =
+  OFPFF_SEND_FLOW_REM | OFPFF_CHECK_OVERLAP | OFPFF_RESET_COUNTS | OFPFF_NO_PKT_COUNTS | OFPFF_NO_BYT_COUNTS;
 const ALL_ONES = 0xffffffffffffffffn; // cold
 
 export class TableBook {
@@ -50,8 +60,10 @@ export class TableBook {
     return changed;
   }
 
-  /** Throws when the flow-mod names a table that is not there, or metadata that its table leaves out. */
+  /** Throws when the flow-mod has flags that nobody knows, names a table that is not there, or metadata that its table leaves out. */
   check(mod: FlowMod): void {
+    if ((mod.flags & ~FLAGS_KNOWN) !== 0)
+      throw flowError("OFPFMFC_BAD_FLAGS", `flow-mod flags 0x${mod.flags.toString(16)}`);
     const isDelete = mod.command === "delete" || mod.command === "delete_strict";
     const mayNameAll = isDelete || (mod.openflow10 === true && mod.command !== "add");
     const isAll = mayNameAll && mod.tableId === OFPTT_ALL;

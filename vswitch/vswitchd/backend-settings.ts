@@ -1,7 +1,7 @@
 // What a bridge, a port and a controller of the database are to the datapath and to the OpenFlow agent. Thread: main.
 import { describeError, PlinthError, systemReason } from "../../base/errors/index.js";
 import { type NetDeviceState, withNetDevices } from "../../base/linux/index.js";
-import { OFPP_LOCAL } from "../../base/openflow/index.js";
+import { OFPP_LOCAL, type SwitchDescription } from "../../base/openflow/index.js";
 import { parseMac } from "../../base/wire/index.js";
 import { type OpenFlowAgent, parseControllerTarget } from "../agent/index.js";
 import type { BridgeSettings, PortSettings } from "../datapath/index.js";
@@ -28,6 +28,20 @@ export function settingsOf(config: BridgeConfig): BridgeSettings {
     forwardReserved: config.forwardReserved,
     tagsRead: config.tagsRead,
     mirrors: config.mirrors,
+    flowLimits: config.flowTables.flatMap(({ tableId, flowsMax, evicts, groups }) =>
+      flowsMax === undefined ? [] : [{ tableId, flowsMax, evicts, groups }],
+    ),
+  };
+}
+
+/** What controllers are told of the bridge. */
+export function descriptionOf(config: BridgeConfig, version: string): SwitchDescription {
+  return {
+    manufacturer: "Plinth",
+    hardware: "Plinth",
+    software: version,
+    serialNumber: config.serialNumber,
+    datapath: config.description,
   };
 }
 

@@ -6,6 +6,7 @@ import type { ZoneTimeouts } from "../conntrack/index.js";
 import type { BridgeCounters, PolicingConfig, QosConfig, TrackingCounters } from "../datapath/index.js";
 import type { DropReport } from "../flow/index.js";
 import type { MacTableStats, MirrorConfig, MirrorStats, VlanConfig } from "../learn/index.js";
+import type { FlowTableConfig } from "./read-flow-tables.js";
 import type { ThreadConfig, ThreadRules } from "./read-threads.js";
 
 /** OpenFlow's number for a bridge's own port, as the database shows it (OFPP_LOCAL, 16 bit). */
@@ -56,6 +57,10 @@ export interface BridgeConfig {
   readonly tagsRead: number;
   /** Named by their rows. */
   readonly mirrors: readonly MirrorConfig[];
+  readonly flowTables: readonly FlowTableConfig[];
+  /** What controllers are told of it. */
+  readonly serialNumber: string;
+  readonly description: string;
 }
 
 export interface PortConfig {

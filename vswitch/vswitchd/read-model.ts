@@ -17,6 +17,7 @@ import type {
   PortConfig,
   SwitchConfig,
 } from "./model.js";
+import { readFlowTables } from "./read-flow-tables.js";
 import { readMirrors } from "./read-mirrors.js";
 import { readQos } from "./read-qos.js";
 import { readAffinity, readThreads } from "./read-threads.js";
@@ -145,6 +146,9 @@ function readBridge(
     forwardReserved: otherConfig.get("forward-bpdu") === "true",
     tagsRead: options.tagsRead,
     mirrors: readMirrors(database, row),
+    flowTables: readFlowTables(database, row),
+    serialNumber: otherConfig.get("dp-sn") ?? "None",
+    description: otherConfig.get("dp-desc") ?? name,
   };
   const ports = rowsOf(database, row, "ports", "Port").flatMap((port) =>
     readPort(database, port, config, options),

@@ -22,6 +22,7 @@ import type { MacTableStats } from "../learn/index.js";
 import {
   changeDevice,
   databaseNumber,
+  descriptionOf,
   hostDevice,
   isForeign,
   MTU_DEFAULT,
@@ -70,6 +71,7 @@ export interface SwitchBackendOptions {
 
 interface Bridge {
   config: BridgeConfig;
+  model: BridgeModel;
   agent: OpenFlowAgent;
   readonly ports: Map<string, NumberedPort>;
   /** Controllers whose target cannot be used, with the reason. */
@@ -243,8 +245,13 @@ export class DatapathBackend implements Backend {
     else if (flows > 0) log.info({ bridge: name, flows }, "flows are back");
     try {
       this.#standings.set(name, note);
-      const agent = await this.#openAgent(config);
-      this.#bridges.set(name, { config, agent, ports: new Map(), refused: setControllers(agent, config) });
+      const opened = await this.#openAgent(config);
+      this.#bridges.set(name, {
+        config,
+        ...opened,
+        ports: new Map(),
+        refused: setControllers(opened.agent, config),
+      });
     } catch (thrown) {
       await this.#datapath.removeBridge(name);
       throw thrown;
@@ -267,8 +274,10 @@ export class DatapathBackend implements Backend {
       await this.#datapath.call("setBridge", { name: config.name, ...settingsOf(config) });
     if (before.datapathId !== config.datapathId) {
       await bridge.agent.close();
-      bridge.agent = await this.#openAgent(config);
+      Object.assign(bridge, await this.#openAgent(config));
     }
+    bridge.model.description = descriptionOf(config, this.#options.version);
+    bridge.model.describeTables(config.flowTables);
     bridge.refused = setControllers(bridge.agent, config);
     bridge.config = config;
   }
@@ -418,22 +427,17 @@ export class DatapathBackend implements Backend {
     for (const { agent } of this.#bridges.values()) await agent.close();
   }
 
-  async #openAgent(config: BridgeConfig): Promise<OpenFlowAgent> {
+  async #openAgent(config: BridgeConfig): Promise<Pick<Bridge, "model" | "agent">> {
     const { dir, log, clock, version, dummy } = this.#options;
-    const description = {
-      manufacturer: "Plinth",
-      hardware: "Plinth",
-      software: version,
-      serialNumber: "",
-      datapath: config.name,
-    };
     const id = BigInt(`0x${config.datapathId}`);
-    const model = new BridgeModel(this.#gated, config.name, id, description, dummy !== "off");
+    const about = descriptionOf(config, version);
+    const model = new BridgeModel(this.#gated, config.name, id, about, dummy !== "off");
+    model.describeTables(config.flowTables);
     const standing = {
       last: this.#standings.get(config.name) ?? 0,
       keep: (note: number): void => this.#keepStanding(config.name, note),
     };
-    return OpenFlowAgent.open(
+    const agent = await OpenFlowAgent.open(
       {
         managementSocket: join(dir, `${config.name}.mgmt`),
         snoopSocket: join(dir, `${config.name}.snoop`),
@@ -441,6 +445,7 @@ export class DatapathBackend implements Backend {
       },
       { model, clock, log: log.child({ bridge: config.name }) },
     );
+    return { model, agent };
   }
 
   #keepStanding(bridge: string, note: number): void {
