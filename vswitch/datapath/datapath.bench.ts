@@ -1,5 +1,5 @@
 // What a packet costs in the datapath, without a guest or a socket: a generator port feeds bursts, a sink port takes
-// them. Run: node dist/vswitch/datapath/datapath.bench.js [seconds]. Prints nanoseconds per packet and heap growth.
+// them. Run: node dist/vswitch/datapath/datapath.bench.js [seconds [part-of-a-name]]. Prints nanoseconds per packet and heap growth.
 import {
   type Action,
   type Instruction,
@@ -18,6 +18,7 @@ import { Datapath } from "./index.js";
 type FlowEntry = readonly [table: number, match: Match, instructions: readonly Instruction[]];
 
 const SECONDS = Number(process.argv[2] ?? 1);
+const ONLY = process.argv[3] ?? "";
 
 function measure(
   name: string,
@@ -25,10 +26,14 @@ function measure(
   conversations: number,
   prepare: readonly BridgeChange[] = [],
 ): void {
+  if (!name.includes(ONLY)) return;
   const pool = new PacketPool({ slots: 512 });
   const datapath = new Datapath({ pool, onEvents: () => undefined });
   const bridge = datapath.addBridge("br0");
-  const first = tcpFrame({ source: "10.0.0.0", destination: "10.1.0.1" }, 16);
+  const ends = name.includes("IPv6")
+    ? { source: "fd00::", destination: "fd01::1" }
+    : { source: "10.0.0.0", destination: "10.1.0.1" };
+  const first = tcpFrame(ends, 16);
   const sink = new GeneratorPort("p2", pool, []);
   const mac = new Uint8Array(6);
   const source = new GeneratorPort("p1", pool, [first]);
@@ -68,6 +73,8 @@ measure("one flow, output", [[0, [], [apply(output(2))]]], 64);
 measure("NORMAL", [[0, [], [apply(output(OFPP_NORMAL))]]], 64);
 measure("13 tables, output", [...chain, [12, [], [apply(output(2))]]], 64);
 measure("13 tables, 4 000 conversations", [...chain, [12, [], [apply(output(2))]]], 4000);
+measure("IPv6, one flow, output", [[0, [], [apply(output(2))]]], 64);
+measure("IPv6, 13 tables, 40 000 conversations", [...chain, [12, [], [apply(output(2))]]], 40_000);
 measure("13 tables, 40 000 conversations", [...chain, [12, [], [apply(output(2))]]], 40_000);
 const bucket = (actions: readonly Action[]) => ({
   weight: 1,
@@ -103,6 +110,17 @@ const acl = Array.from({ length: 10_000 }, (_, n): FlowEntry => {
   return [0, [field("eth_type", 0x800), destination, ...protocol], [apply(output(1))]];
 });
 const open: FlowEntry = [0, [field("eth_type", 0x800), field("ipv4_dst", 0x0a010001)], [apply(output(2))]];
+const acl6 = Array.from({ length: 10_000 }, (_, n): FlowEntry => {
+  const destination = field("ipv6_dst", (0xfd02n << 112n) | (BigInt(n) << 16n), ((1n << 112n) - 1n) << 16n);
+  const protocol = n % 2 === 0 ? [] : [field("ip_proto", 6), field("tcp_dst", 1 + (n % 1000))];
+  return [0, [field("eth_type", 0x86dd), destination, ...protocol], [apply(output(1))]];
+});
+const open6: FlowEntry = [
+  0,
+  [field("eth_type", 0x86dd), field("ipv6_dst", (0xfd01n << 112n) | 1n)],
+  [apply(output(2))],
+];
+measure("IPv6, 100 000 in turn, 10 000 rules", [open6, ...acl6], 100_000);
 measure("1 000 000 conversations in turn", [open], 1_000_000);
 measure("1 000 000 conversations, Zipf", [open], 1_000_000);
 measure("1 000 000 in turn, 10 000 rules", [open, ...acl], 1_000_000);

@@ -179,7 +179,19 @@ function hex(frame: Uint8Array): string {
 const address = fc.integer({ min: 1, max: 3 });
 const frame = fc
   .record({
-    kind: fc.constantFrom("udp", "udp", "udp", "tcp", "icmp", "plain", "tagged", "v6"),
+    kind: fc.constantFrom(
+      "udp",
+      "udp",
+      "udp",
+      "tcp",
+      "icmp",
+      "plain",
+      "tagged",
+      "v6",
+      "v6",
+      "v6-tcp",
+      "v6-tagged",
+    ),
     from: address,
     to: address,
     port: fc.constantFrom(1000, 1001, 1002),
@@ -189,7 +201,8 @@ const frame = fc
   .map(({ kind, from, to, port, size, ttl }) => {
     const made = make(kind, from, to, port, size);
     // Whatever the checksum is then, it is mended as it is.
-    if (kind !== "plain" && kind !== "v6") made[kind === "tagged" ? 26 : 22] = ttl;
+    if (kind.startsWith("v6")) made[kind === "v6-tagged" ? 25 : 21] = ttl;
+    else if (kind !== "plain") made[kind === "tagged" ? 26 : 22] = ttl;
     // Who sends and who is meant is told by the last bytes of the addresses.
     made[5] = to;
     made[11] = from;
@@ -201,7 +214,12 @@ function make(kind: string, from: number, to: number, port: number, size: number
   if (kind === "tcp") return tcpFrame(ends, 16, new Uint8Array(size).fill(size));
   if (kind === "icmp") return icmpFrame(ends, 8, 1);
   if (kind === "plain") return plainFrame("52:54:00:00:00:01", "52:54:00:00:00:02");
-  if (kind === "v6") return udpFrame({ ...ends, source: `fd00::${from}`, destination: `fd00::${to}` });
+  if (kind.startsWith("v6")) {
+    const wide = { ...ends, source: `fd00::${from}`, destination: `fd00::${to}` };
+    if (kind === "v6-tcp") return tcpFrame(wide, 16 | (port & 2), new Uint8Array(size).fill(size));
+    const whole = udpFrame(wide, new Uint8Array(size).fill(size));
+    return kind === "v6" ? whole : tagged(whole, 0x8100, 5);
+  }
   const whole = udpFrame(
     ends,
     Uint8Array.from({ length: size }, (_, i) => i + size),
@@ -215,6 +233,11 @@ const match = fc.oneof(
   fc
     .constantFrom(1000, 1001)
     .map((port) => [field("eth_type", 0x0800), field("ip_proto", 17), field("udp_src", port)]),
+  fc.constantFrom<Match>(
+    [field("eth_type", 0x86dd), field("ip_proto", 17), field("udp_src", 1000)],
+    [field("eth_type", 0x86dd), field("ip_proto", 6), field("tcp_flags", 2, 2)],
+    [field("eth_type", 0x86dd), field("ipv6_dst", (0xfd00n << 112n) | 2n)],
+  ),
 );
 const to = fc.integer({ min: 1, max: OTHER });
 /** Addresses whole and in part, TTLs lowered never to twice, in any order, before the output or also behind it. */

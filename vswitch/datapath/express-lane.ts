@@ -113,7 +113,7 @@ export class ExpressLane {
     const { bursts } = bridge;
     const { ofport } = slot;
     bridge.turnTo(slot, nowMs);
-    const found = bursts.lookUpFrames(direct.starts, direct.lengths, count, ofport);
+    const found = bursts.lookUpFrames(direct.starts, direct.lengths, count, ofport, false);
     const { verdicts } = bursts.cache;
     let i = 0;
     while (i < count && (found[i]! >= 0 || this.#findByLess(bridge, direct, found, i, ofport))) {

@@ -63,10 +63,11 @@ async function measure(
   for (const match of matches)
     bridge.change(flowMod({ match, instructions: [apply(output(port === 0 ? 2 : port))] }), 0);
   const frames = Array.from({ length: conversations > 0 ? 1 : 64 }, (_, i) => {
-    const frame = udpFrame(
-      { source: "10.0.0.1", destination: "10.0.0.2", sourcePort: 1000 + i },
-      new Uint8Array(sizeBytes - 42),
-    );
+    const isWide = name.includes("IPv6");
+    const ends = isWide
+      ? { source: "fd00::1", destination: "fd00::2" }
+      : { source: "10.0.0.1", destination: "10.0.0.2" };
+    const frame = udpFrame({ ...ends, sourcePort: 1000 + i }, new Uint8Array(sizeBytes - (isWide ? 62 : 42)));
     return frame;
   });
   for (let n = 0; n < cards; n += 2) {
@@ -110,6 +111,9 @@ await measure("64 bytes, flow by port, 64 conversations", 64, [[field("in_port",
 await measure("64 bytes, flow by port, 10,000 conversations", 64, [[field("in_port", 1)]], 2, 10_000);
 await measure("64 bytes, flow by port, packed rings", 64, [[field("in_port", 1)]], 2, 0, PACKED);
 await measure("64 bytes, NORMAL", 64, [[]], OFPP_NORMAL);
+await measure("64 bytes, IPv6, flow by port", 64, [[field("in_port", 1)]], 2);
+await measure("1500 bytes, IPv6, flow by port", 1500, [[field("in_port", 1)]], 2);
+await measure("64 bytes, IPv6, NORMAL", 64, [[]], OFPP_NORMAL);
 for (const size of [128, 256, 594, 1500])
   await measure(`${size} bytes, flow by port`, size, [[field("in_port", 1)]], 2);
 for (const burst of [32, 8])

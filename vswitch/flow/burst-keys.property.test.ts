@@ -2,9 +2,23 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { Batch, PacketPool } from "../../base/packet/index.js";
 import { icmpFrame, plainFrame, tagged, tcpFrame, udpFrame } from "../testing/frames.js";
-import { burstKeysOf, ROW_FRONT, ROW_SHIFT, ROW_WHOLE, ROW_WORDS } from "./burst-keys.js";
+import { burstKeysOf, ROW_FRONT, ROW_SHIFT, ROW_WHOLE, ROW_WIDE, ROW_WORDS } from "./burst-keys.js";
 import { FrontMatches } from "./front-match.js";
-import { Headers, K_IN_PORT, K_IP, K_TCP_FLAGS, K_TYPE_TCI, K_WIDE, KEY_WORDS, L3_IPV4 } from "./key.js";
+import {
+  Headers,
+  K_ETH_DST,
+  K_IN_PORT,
+  K_IP,
+  K_ND_RESERVED,
+  K_TARGET,
+  K_TCP_FLAGS,
+  K_TYPE_TCI,
+  K_V6,
+  K_WIDE,
+  KEY_WORDS,
+  L3_IPV4,
+  L3_IPV6,
+} from "./key.js";
 
 const ends = { source: "10.0.0.1", destination: "10.0.0.2" };
 const SEEDS = [
@@ -13,6 +27,13 @@ const SEEDS = [
   icmpFrame(ends, 8, 0x00010001),
   tcpFrame({ source: "fd00::1", destination: "fd00::2" }, 16),
   plainFrame("52:54:00:00:00:01", "52:54:00:00:00:02", 5, 3),
+];
+const ends6 = { source: "fd00::1", destination: "fd00::2" };
+const SEEDS6 = [
+  tcpFrame(ends6, 2),
+  udpFrame(ends6),
+  icmpFrame(ends6, 128, 1),
+  icmpFrame(ends6, 135, 0, new Uint8Array(16)),
 ];
 
 const tag = fc.tuple(fc.constantFrom(0x8100, 0x88a8), fc.nat(0xffff));
@@ -104,6 +125,59 @@ describe("BurstKeys", () => {
     );
   });
 
+  it("calls wide only what the pipeline sees as plain IPv6, and then tells links apart as keys do", () => {
+    const near = fc.array(fc.tuple(fc.nat(60), fc.nat(255)), { maxLength: 2 });
+    let wide = 0;
+    fc.assert(
+      fc.property(
+        fc.constantFrom(...SEEDS6),
+        fc.array(tag, { maxLength: 2 }),
+        near,
+        near,
+        fc.nat(30),
+        (seed, tags, first, second, cut) => {
+          const whole = tags.reduce<Uint8Array>(
+            (inner, [type, tci]) => tagged(inner, type, tci),
+            Uint8Array.from(seed),
+          );
+          const batch = new Batch();
+          const frames = [first, second].map((changes) => {
+            const bytes = Uint8Array.from(whole);
+            for (const [at, value] of changes) bytes[at] = value;
+            return bytes.subarray(0, bytes.length - (cut > 20 ? cut - 20 : 0));
+          });
+          for (const bytes of frames) batch.push(pool.allocateFrom(bytes));
+          readBatch(batch, 1);
+          const found = [0, 1].map((i) => {
+            const key = new Int32Array(KEY_WORDS);
+            headers.parse(pool, batch.packets[i]!, key);
+            if (keys.plain[i] === ROW_WIDE) {
+              expect([headers.l3Kind, key[K_IP]! & 255, key[K_V6]! >>> 20]).toEqual([L3_IPV6, 0, 0]);
+              expect(headers.tags).toBeLessThanOrEqual(1);
+              expect(headers.l4).toBeGreaterThan(0);
+              // All that neighbour discovery has is not there.
+              expect([...key.slice(K_TARGET, K_ND_RESERVED + 2)]).toEqual([0, 0, 0, 0, 0, 0]);
+              wide++;
+            }
+            return key;
+          });
+          if (keys.plain[0] === ROW_WIDE && keys.plain[1] === ROW_WIDE) {
+            const links = found.map((key) => [
+              ...key.slice(K_ETH_DST, K_TYPE_TCI),
+              key[K_TYPE_TCI]! & 0xffff,
+            ]);
+            const types = frames.map((bytes) => (bytes[12]! << 8) | bytes[13]!);
+            const isSame = links[0]!.join() === links[1]!.join() && types[0] === types[1];
+            expect(keys.isSameLink(0, 1)).toBe(isSame);
+          }
+          batch.freeAll(pool);
+        },
+      ),
+      { numRuns: 2000 },
+    );
+    expect(wide).toBeGreaterThan(1000);
+  });
+
   it("knows a frame by a front match exactly when its key agrees with that of another in the bits asked for", () => {
     // Bytes of a frame that a key has: the whole row, and what is no part of it.
     const near = fc.array(fc.tuple(fc.integer({ min: 0, max: 48 }), fc.nat(255)), { maxLength: 2 });
@@ -160,12 +234,15 @@ describe("BurstKeys", () => {
     expect(Math.min(agreed, differed)).toBeGreaterThan(300);
   });
 
-  it("calls ordinary TCP, UDP and ICMP plain, with or without a tag", () => {
+  it("calls ordinary TCP, UDP and ICMP plain or wide, with or without a tag", () => {
     const batch = new Batch();
     for (const one of SEEDS.slice(0, 3)) batch.push(pool.allocateFrom(one));
     for (const one of SEEDS.slice(0, 3)) batch.push(pool.allocateFrom(tagged(one, 0x8100, 7)));
+    for (const one of SEEDS6.slice(0, 3)) batch.push(pool.allocateFrom(one));
+    for (const one of SEEDS6.slice(0, 3)) batch.push(pool.allocateFrom(tagged(one, 0x88a8, 7)));
+    batch.push(pool.allocateFrom(SEEDS6[3]!));
     readBatch(batch, 1);
-    expect([...keys.plain.subarray(0, 6)]).toEqual([1, 1, 1, 1, 1, 1]);
+    expect([...keys.plain.subarray(0, 13)]).toEqual([1, 1, 1, 1, 1, 1, 3, 3, 3, 3, 3, 3, 0]);
     batch.freeAll(pool);
   });
 });

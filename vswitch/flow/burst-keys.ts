@@ -5,8 +5,9 @@
 //   tagged    in_port  MACs     tag         IP        ports  source  destination  TCP flags     (words of the whole key)
 //
 // Invariant: frames with equal rows have equal whole keys, and their tags are of one type. Whatever is not as plain
-// (IPv6, ARP, fragments, IP options, two tags, broken lengths) gets none and is left to the pipeline. A frame that agrees
-// with the front match (front-match.ts) is known by that, and needs none.
+// (ARP, fragments, IP options, two tags, broken lengths) gets none and is left to the pipeline; so does IPv6, whose keys
+// are too wide for a row, but where it is as plain, that is said (masked-cache.ts may know it). A frame that agrees with
+// the front match (front-match.ts) is known by that, and needs none.
 // A closure, one for each pool, and not a class: see window-copy.ts.
 // Thread: datapath worker. Hot: yes.
 import { BATCH_SIZE, type PacketPool } from "../../base/packet/index.js";
@@ -19,19 +20,27 @@ export const ROW_SHIFT = 4;
 
 const ETHERNET_SIZE = 14;
 const IPV4_SIZE = 20;
+const IPV6_SIZE = 40;
 const TCP = 6;
 const UDP = 17;
 const ICMP = 1;
+const ICMPV6 = 58;
+const ECHO_REQUEST = 128;
+const ECHO_REPLY = 129;
 /** In word 4 of a tagged frame's row, where the DEI was; never in that of an untagged one. */
 const TAGGED = 0x1000;
 
 /** Bytes at the start of a frame by which it is told: a frame may be read here before more of it is in place. */
 export const KEY_BYTES = 64;
 
-/** What there is of a frame: nothing, its row, or its addresses alone, since it agreed with the front match. */
+/**
+ * What there is of a frame: nothing, its row, or its Ethernet addresses and tag alone: since it agreed with the front match,
+ * or is IPv6 with TCP, UDP or an echo behind no extension header and one tag or none.
+ */
 export const ROW_NONE = 0;
 export const ROW_WHOLE = 1;
 export const ROW_FRONT = 2;
+export const ROW_WIDE = 3;
 
 /** Mask and value of words 1–9 of the row of an untagged frame: see front-match.ts. */
 export interface RowMatch {
@@ -108,7 +117,8 @@ function createBurstKeys(pool: PacketPool): BurstKeys {
       const size = lengths[i]!;
       let kind = (start & 3) === 0 ? readWords(start, size, i, port, hasFront) : ROW_NONE;
       if (kind === ROW_FRONT) hits = (hits + 1) | 0;
-      else if (kind === ROW_NONE && readTagged(start, size, i, port)) kind = ROW_WHOLE;
+      else if (kind === ROW_NONE)
+        kind = readTagged(start, size, i, port) ? ROW_WHOLE : readWide(start, size, i) ? ROW_WIDE : ROW_NONE;
       plain[i] = kind;
     }
     return hits;
@@ -256,6 +266,33 @@ function createBurstKeys(pool: PacketPool): BurstKeys {
       view.getInt32(ip + 16),
       flags,
     );
+    return true;
+  };
+
+  /** Plain IPv6; its link as in the row of an IPv4 frame. */
+  const readWide = (start: number, size: number, i: number): boolean => {
+    if (size < ETHERNET_SIZE + IPV6_SIZE + 4) return false;
+    const type = view.getUint16(start + 12);
+    const isTagged = type === 0x8100 || type === 0x88a8;
+    const ip = (start + (isTagged ? ETHERNET_SIZE + 4 : ETHERNET_SIZE)) | 0;
+    if (view.getUint16(ip - 2) !== 0x86dd || view.getUint8(ip) >>> 4 !== 6) return false;
+    const payload = view.getUint16(ip + 4);
+    if (ip + IPV6_SIZE + payload > start + size) return false;
+    const protocol = view.getUint8(ip + 6);
+    if (protocol === TCP) {
+      if (payload < 20) return false;
+    } else if (protocol === UDP) {
+      if (payload < 8) return false;
+    } else if (protocol === ICMPV6) {
+      // Neighbour discovery and group membership are for those who read more of it.
+      const kind = payload < 4 ? 0 : view.getUint8(ip + IPV6_SIZE);
+      if (kind !== ECHO_REQUEST && kind !== ECHO_REPLY) return false;
+    } else return false;
+    const row = i << ROW_SHIFT;
+    rows[(row + 1) | 0] = view.getInt32(start, !isTagged);
+    rows[(row + 2) | 0] = view.getInt32(start + 4, !isTagged);
+    rows[(row + 3) | 0] = view.getInt32(start + 8, !isTagged);
+    rows[(row + 4) | 0] = isTagged ? (type << 16) | view.getUint16(start + 14) | TAGGED : 0;
     return true;
   };
 

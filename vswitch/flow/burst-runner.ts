@@ -10,12 +10,12 @@
 // is judged by the tables as they are when its turn comes, whatever was looked up before.
 // Thread: datapath worker. Hot: yes.
 import { BATCH_SIZE, type Batch } from "../../base/packet/index.js";
-import { type BurstKeys, burstKeysOf, ROW_SHIFT, ROW_WHOLE } from "./burst-keys.js";
+import { type BurstKeys, burstKeysOf, ROW_SHIFT, ROW_WHOLE, ROW_WIDE } from "./burst-keys.js";
 import { CtRunner } from "./ct-runner.js";
 import { CtStages } from "./ct-stages.js";
 import { FrontMatches } from "./front-match.js";
 import * as K from "./key.js";
-import { MASKED_INSERTION, VERDICTS_MAX } from "./limits.js";
+import { FRONT_RESTS_MAX, MASKED_INSERTION, VERDICTS_MAX } from "./limits.js";
 import { MaskedCache } from "./masked-cache.js";
 import type { PacketSink, Tracker } from "./pipeline-modules.js";
 import { Recordings } from "./recordings.js";
@@ -43,7 +43,7 @@ export interface BurstModules extends ReplayModules {
   readonly forward: Forward;
 }
 
-const WHOLE_KEY = new Int32Array(K.K_WIDE).fill(-1);
+const WHOLE_KEY = new Int32Array(K.K_PIPELINE).fill(-1);
 
 export class BurstRunner {
   /** What becomes of packets, by their keys. */
@@ -66,6 +66,9 @@ export class BurstRunner {
   readonly #single = new Int32Array(1);
   readonly #counted = new Int32Array(VERDICTS_MAX);
   #countedLength = 0;
+  /** Packets of ROW_WIDE that are not recorded after the last one of which nothing could be kept, and still. */
+  #wideRests = 0;
+  #wideLeft = 0;
   /** Which packet of a burst the listener is told of next. */
   #told = 0;
   /** A sum of cache words, of no meaning: it keeps the compiler from dropping the touching. */
@@ -139,9 +142,14 @@ export class BurstRunner {
         continue;
       }
       this.#settle(nowMs);
-      const mayRecord = this.#keys.plain[i] === ROW_WHOLE && !(isCurrent && id === UNDECIDABLE);
+      const kind = this.#keys.plain[i];
+      const mayRecord = kind === ROW_WHOLE && !(isCurrent && id === UNDECIDABLE);
       if (mayRecord) this.#record(packets[i]!, i, inPort, nowMs);
-      else process(packets[i]!, inPort, nowMs);
+      else if (kind === ROW_WIDE && this.#wideLeft === 0) this.#recordWide(packets[i]!, inPort, nowMs);
+      else {
+        if (kind === ROW_WIDE) this.#wideLeft--;
+        process(packets[i]!, inPort, nowMs);
+      }
       i++;
     }
     this.#settle(nowMs);
@@ -181,7 +189,7 @@ export class BurstRunner {
       starts[i] = offset[packets[i]!]!;
       lengths[i] = length[packets[i]!]!;
     }
-    const found = this.lookUpFrames(starts, lengths, count, inPort);
+    const found = this.lookUpFrames(starts, lengths, count, inPort, true);
     const { plain } = this.#keys;
     for (let i = 0; i < count; i++)
       if (found[i]! === NOT_FOUND && plain[i] === ROW_WHOLE)
@@ -190,10 +198,16 @@ export class BurstRunner {
 
   /**
    * The numbers of the verdicts on `count` frames that start at `starts` in the pool's arena and are so long, as far as
-   * they follow from the front match of the port or the exact cache: of a frame at least KEY_BYTES must lie there. Good
-   * until the next burst.
+   * they follow from the front match of the port, the exact cache, or with IPv6 the masked one. Where they are not whole,
+   * KEY_BYTES of each lie there. Good until the next burst.
    */
-  lookUpFrames(starts: Int32Array, lengths: Int32Array, count: number, inPort: number): Int32Array {
+  lookUpFrames(
+    starts: Int32Array,
+    lengths: Int32Array,
+    count: number,
+    inPort: number,
+    areWhole: boolean,
+  ): Int32Array {
     const { cache, fronts } = this;
     const keys = this.#keys;
     const found = this.#found;
@@ -208,7 +222,23 @@ export class BurstRunner {
     }
     this.#touched = (this.#touched + cache.touchAll(keys.hashes, count)) | 0;
     cache.findAll(keys, count, id, found);
+    if (this.masked.knowsWide(cache.generation)) {
+      for (let i = 0; i < count; i++)
+        if (keys.plain[i] === ROW_WIDE) found[i] = this.#findWide(starts[i]!, lengths[i]!, inPort, areWhole);
+    }
     return found;
+  }
+
+  /** The verdict of a frame of ROW_WIDE, or NOT_FOUND. */
+  #findWide(start: number, length: number, inPort: number, isWhole: boolean): number {
+    const { cache, masked } = this;
+    const { hand } = this.#modules;
+    const { key } = hand;
+    key[K.K_IN_PORT] = inPort;
+    hand.headers.parseNewAt(hand.pool, start, length, key);
+    const id = masked.find(key, cache.generation);
+    // TCP's flags lie behind KEY_BYTES: what was read there is of no frame.
+    return id >= 0 && !isWhole && masked.foundBits[K.K_TCP_FLAGS] !== 0 ? NOT_FOUND : id;
   }
 
   /** The verdict on frame `i` of the burst looked up last, which was NOT_FOUND there, by less than its key; −1 without one.
@@ -283,6 +313,25 @@ export class BurstRunner {
     this.#recordings.begin(i);
     this.#modules.process(packet, inPort, nowMs);
     this.#recordings.end();
+  }
+
+  /** As #record(), of a packet of ROW_WIDE; when nothing can be kept of it, the next ones go by without. */
+  #recordWide(packet: number, inPort: number, nowMs: number): void {
+    const { hand, tables, process } = this.#modules;
+    const recordings = this.#recordings;
+    this.cache.sync(tables.version);
+    const id = this.#findWide(hand.pool.offset[packet]!, hand.pool.length[packet]!, inPort, true);
+    if (id >= 0) {
+      this.#single[0] = packet;
+      this.#apply(this.cache.verdicts[id]!, this.#single, 0, 1, inPort);
+      return;
+    }
+    for (let n = 0; n < recordings.key.length; n++) recordings.key[n] = hand.key[n]!;
+    recordings.beginWide();
+    process(packet, inPort, nowMs);
+    recordings.end();
+    this.#wideRests = recordings.isKept ? 0 : Math.min(FRONT_RESTS_MAX, 2 * this.#wideRests + 1);
+    this.#wideLeft = this.#wideRests;
   }
 
   #count({ id }: Verdict, packets: number, sizeBytes: number): void {

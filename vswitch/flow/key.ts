@@ -125,15 +125,22 @@ export class Headers {
 
   /** As parse(), of a packet that nothing was pushed onto yet. */
   parseNew(pool: PacketPool, packet: number, key: Int32Array): void {
+    this.parseNewAt(pool, pool.offset[packet]!, pool.length[packet]!, key);
+  }
+
+  /** The same of a frame that starts at `start` in the pool's arena and is `length` bytes long. */
+  parseNewAt(pool: PacketPool, start: number, length: number, key: Int32Array): void {
     this.tagsLimit = this.tagsMax;
-    this.parse(pool, packet, key);
+    this.#parse(pool.view, start, length, key);
   }
 
   /** Parses the frame into `key` (words K_ETH_DST up to K_PIPELINE) and this. Words outside are left alone. */
   parse(pool: PacketPool, packet: number, key: Int32Array): void {
-    const view = pool.view;
-    const start = pool.offset[packet] as number;
-    const end = start + (pool.length[packet] as number);
+    this.#parse(pool.view, pool.offset[packet]!, pool.length[packet]!, key);
+  }
+
+  #parse(view: DataView, start: number, length: number, key: Int32Array): void {
+    const end = start + length;
     for (let i = K_TYPE_TCI; i < K_PIPELINE; i++) key[i] = 0;
     this.l3Kind = L3_NONE;
     this.l3 = -1;

@@ -1,19 +1,21 @@
 // From many keys to one verdict: what the tables looked at to come to it, and what they saw there. Behind the exact
-// cache, before the tables; for the many short conversations that differ only in what no flow asks for.
+// cache, before the tables; for the many short conversations that differ only in what no flow asks for, and for all of
+// IPv6, whose keys are too wide for the exact cache.
 //
-//   masks, those with most hits first ─► entry: 0–15 masked words of the key | 16 mask | 17 verdict | 18 generation
+//   masks, those with most hits first ─► entry: 0–27 masked words of the key | 28 mask | 29 verdict | 30 generation
 //
 // Invariants: two frames that agree in every bit of an entry's mask fare alike; an entry counts only in the generation
 // of the verdict cache that it was made in, so that both end together. Two-way associative; of a pair the second gives way.
 // Source: Pfaff et al., "The Design and Implementation of Open vSwitch", NSDI 2015, 4. Thread: datapath worker. Hot:
 // yes (find).
 import { secretMultiplier } from "../../base/random/index.js";
-import { K_WIDE } from "./key.js";
+import { K_PIPELINE, K_TYPE_TCI } from "./key.js";
 import { MASKED_KEYS_FIRST, MASKED_KEYS_MAX, MASKS_MAX } from "./limits.js";
 
-/** Words of the key that plain IPv4 has. */
-const WORDS = K_WIDE;
-const STRIDE = 19;
+/** Words of the key that a frame has when it comes in. */
+const WORDS = K_PIPELINE;
+const STRIDE = 32;
+const IPV6 = 0x86dd;
 const AT_MASK = WORDS;
 const AT_VERDICT = WORDS + 1;
 const AT_GENERATION = WORDS + 2;
@@ -45,10 +47,17 @@ export class MaskedCache {
   #keys = MASKED_KEYS_FIRST;
   #entries = new Int32Array(MASKED_KEYS_FIRST * STRIDE);
   #kept = 0;
+  /** The last in which something of IPv6 was kept. */
+  #wideGeneration = 0;
   readonly #factors = Int32Array.from({ length: WORDS + 1 }, secretMultiplier);
 
   get maskCount(): number {
     return this.#masks.length;
+  }
+
+  /** Whether it may have a verdict on frames of IPv6. */
+  knowsWide(generation: number): boolean {
+    return generation === this.#wideGeneration;
   }
 
   /** The verdict for frames with the key, or −1. */
@@ -99,6 +108,7 @@ export class MaskedCache {
     entries[at + AT_MASK] = mask.id;
     entries[at + AT_VERDICT] = verdict;
     entries[at + AT_GENERATION] = generation;
+    if (key[K_TYPE_TCI]! >>> 16 === IPV6) this.#wideGeneration = generation;
   }
 
   #maskOf(bits: Int32Array): Mask | null {

@@ -7,7 +7,7 @@ import type { CtStages } from "./ct-stages.js";
 import { S_NEXT, S_SERIAL } from "./ct-stages.js";
 import type { FlowTables } from "./flow-tables.js";
 import type { FrontMatches } from "./front-match.js";
-import { K_WIDE } from "./key.js";
+import { K_PIPELINE } from "./key.js";
 import { CT_STAGES_DEPTH_MAX } from "./limits.js";
 import type { MaskedCache } from "./masked-cache.js";
 import type { Outputs } from "./outputs.js";
@@ -29,11 +29,15 @@ export interface RecordingModules {
 
 export class Recordings {
   /** Of the packet that begin() was told of, as it came in. */
-  readonly key = new Int32Array(K_WIDE);
+  readonly key = new Int32Array(K_PIPELINE);
+  /** After beginWide() and end(): it is known now what becomes of such packets. */
+  isKept = false;
   readonly #modules: RecordingModules;
   #version = 0;
   /** Of the burst; −1 once its line is there. */
   #row = -1;
+  /** The packet has none. */
+  #isWide = false;
   /** What the next stage follows: a line, or (≥ 0) a stage; and its serial. */
   #line = -1;
   #stage = -1;
@@ -53,6 +57,19 @@ export class Recordings {
   /** The packet with row `row` of the burst is about to go through the tables. */
   begin(row: number): void {
     this.#row = row;
+    this.#isWide = false;
+    this.#beginWhole();
+  }
+
+  /** The same with a packet of ROW_WIDE. */
+  beginWide(): void {
+    this.#row = -1;
+    this.#isWide = true;
+    this.isKept = false;
+    this.#beginWhole();
+  }
+
+  #beginWhole(): void {
     this.#stage = -1;
     this.#waited = 0;
     this.#start(true);
@@ -67,6 +84,7 @@ export class Recordings {
    */
   beginStage(line: number, stage: number, serial: number, behind: number): void {
     this.#row = -1;
+    this.#isWide = false;
     this.#line = line;
     this.#stage = stage;
     this.#serial = serial;
@@ -96,6 +114,10 @@ export class Recordings {
     recorder.active = false;
     recorder.armed = false;
     if (tables.version !== this.#version) return;
+    if (this.#isWide) {
+      this.#keepWide();
+      return;
+    }
     if (this.#row >= 0) this.#keepLine();
     else this.#keepStage();
     this.#waited++;
@@ -124,6 +146,16 @@ export class Recordings {
     const id = cache.idAt(this.#line);
     masked.keep(this.key, recorder.consulted, id, cache.generation);
     fronts.offer(this.key, recorder.consulted, id, cache.generation);
+  }
+
+  /** Only by less than the key: there is no other place for it. */
+  #keepWide(): void {
+    const { tables, recorder, cache, path, masked } = this.#modules;
+    if (!recorder.isWhole || !recorder.isMaskable || path.isFollowed) return;
+    cache.sync(tables.version);
+    const id = cache.idOf(recorder);
+    masked.keep(this.key, recorder.consulted, id, cache.generation);
+    this.isKept = true;
   }
 
   #keepStage(): void {

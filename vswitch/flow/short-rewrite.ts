@@ -25,10 +25,12 @@ import { V_AT } from "./verdict.js";
 
 const ETHERNET_SIZE = 14;
 const TAG_SIZE = 4;
-/** Of an untagged IPv4 frame, in its fourth little-endian word. */
+/** In the fourth little-endian word of an untagged frame. */
 const TYPE_IPV4 = 0x0008;
+const TYPE_IPV6 = 0xdd86;
 const TTL_AT = 8;
 const CHECKSUM_AT = 10;
+const HOP_LIMIT_AT = 7;
 /** Words that both addresses take. */
 const ADDRESS_WORDS = 3;
 
@@ -118,7 +120,7 @@ export type ShortRewriter = (start: number, rewrite: ShortRewrite) => boolean;
 
 const known = new WeakMap<PacketPool, ShortRewriter>();
 
-/** For frames that start at a multiple of four in the pool's arena and are plain IPv4 with at most one tag. */
+/** For frames that start at a multiple of four in the pool's arena and are plain IPv4 or IPv6 with at most one tag. */
 export function shortRewriterOf(pool: PacketPool): ShortRewriter {
   let rewriter = known.get(pool);
   if (rewriter === undefined) {
@@ -130,19 +132,33 @@ export function shortRewriterOf(pool: PacketPool): ShortRewriter {
 
 function createShortRewriter({ bytes }: PacketPool): ShortRewriter {
   const words = new Int32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength >>> 2);
+
+  const lowerTtl = (ip: number): boolean => {
+    const ttl = bytes[(ip + TTL_AT) | 0]!;
+    if (ttl <= 1) return false;
+    const before = (ttl << 8) | bytes[(ip + TTL_AT + 1) | 0]!;
+    const checksum = (bytes[(ip + CHECKSUM_AT) | 0]! << 8) | bytes[(ip + CHECKSUM_AT + 1) | 0]!;
+    const updated = updateChecksum16(checksum, before, before - 0x100);
+    bytes[(ip + TTL_AT) | 0] = ttl - 1;
+    bytes[(ip + CHECKSUM_AT) | 0] = updated >>> 8;
+    bytes[(ip + CHECKSUM_AT + 1) | 0] = updated & 0xff;
+    return true;
+  };
+
+  const lowerHopLimit = (ip: number): boolean => {
+    const limit = bytes[(ip + HOP_LIMIT_AT) | 0]!;
+    if (limit <= 1) return false;
+    bytes[(ip + HOP_LIMIT_AT) | 0] = limit - 1;
+    return true;
+  };
+
   return (start, { mask, value, lowersTtl }) => {
     const at = start >>> 2;
     if (lowersTtl) {
-      const isUntagged = (words[(at + 3) | 0]! & 0xffff) === TYPE_IPV4;
+      const type = words[(at + 3) | 0]! & 0xffff;
+      const isUntagged = type === TYPE_IPV4 || type === TYPE_IPV6;
       const ip = (start + (isUntagged ? ETHERNET_SIZE : ETHERNET_SIZE + TAG_SIZE)) | 0;
-      const ttl = bytes[(ip + TTL_AT) | 0]!;
-      if (ttl <= 1) return false;
-      const before = (ttl << 8) | bytes[(ip + TTL_AT + 1) | 0]!;
-      const checksum = (bytes[(ip + CHECKSUM_AT) | 0]! << 8) | bytes[(ip + CHECKSUM_AT + 1) | 0]!;
-      const updated = updateChecksum16(checksum, before, before - 0x100);
-      bytes[(ip + TTL_AT) | 0] = ttl - 1;
-      bytes[(ip + CHECKSUM_AT) | 0] = updated >>> 8;
-      bytes[(ip + CHECKSUM_AT + 1) | 0] = updated & 0xff;
+      if (!(bytes[ip]! >>> 4 === 6 ? lowerHopLimit(ip) : lowerTtl(ip))) return false;
     }
     words[at] = (words[at]! & ~mask[0]!) | value[0]!;
     words[(at + 1) | 0] = (words[(at + 1) | 0]! & ~mask[1]!) | value[1]!;

@@ -38,7 +38,7 @@ export interface DirectFrames extends SplitFrames {
   deliver(queue: Virtqueue, first: number, end: number, lengthMax: number): number;
   readonly hasRunDry: boolean;
   /**
-   * Puts the frames from `first` up to `end`, all plain IPv4, in the order of the queues of `queues` that they go to; of
+   * Puts the frames from `first` up to `end`, all plain IPv4 or IPv6, in the order of the queues of `queues` that they go to; of
    * each queue they keep theirs. Queue n's begin at the n-th number of the answer and end at the next.
    */
   spread(first: number, end: number, queues: number): Int32Array;

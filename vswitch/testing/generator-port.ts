@@ -12,7 +12,7 @@ export class GeneratorPort implements Port {
   frames: readonly Uint8Array[];
   /** How many more are to come in. */
   left = Number.POSITIVE_INFINITY;
-  /** More than 0: TCP and UDP frames over IPv4 are made those of so many conversations, by source address and port. */
+  /** More than 0: TCP and UDP frames are made those of so many conversations, by source address, and IPv4 by port, too. */
   conversations = 0;
   /** Of which a few have most frames; otherwise each has one after the other. */
   zipf = false;
