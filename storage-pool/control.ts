@@ -153,9 +153,10 @@ async function createVolume(daemon: StorageDaemon, params: Params): Promise<Volu
   if (known !== undefined) {
     const { diskClass: itsClass, keyId: itsKey } = known;
     const alike = known.pool === pool && known.sizeBytes === size && itsClass === diskClass;
-    const same = alike && (itsKey !== "") === encrypted;
-    if (same && known.copies === copyCount) return volumeView(daemon, known);
-    throw storageError("VOLUME_EXISTS", `volume ${name} exists with other properties`, { field: "name" });
+    const same = alike && (itsKey !== "") === encrypted && known.copies === copyCount;
+    if (same && !flag(params, "isNew")) return volumeView(daemon, known);
+    const how = same ? "already" : "with other properties";
+    throw storageError("VOLUME_EXISTS", `volume ${name} exists ${how}`, { field: "name" });
   }
   const poolEntry = daemon.catalogue.pools.get(pool);
   if (poolEntry === undefined)

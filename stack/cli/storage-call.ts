@@ -14,6 +14,7 @@ import { type OutputOptions, show, withOutput } from "./output.js";
 const CALL_TIMEOUT_MS = 60_000;
 const POLL_MS = 100;
 const BAR_WIDTH = 30;
+const SIZE_EXPECTED = "expected a size such as 1GiB, 500MB or 10Mi";
 
 export interface Flags extends OutputOptions {
   readonly dir?: string;
@@ -105,9 +106,14 @@ export function parseList(text: string, before: readonly string[] = []): string[
 
 /** Whole blocks: a size that is none is rounded up. */
 export function parseSize(text: string): number {
-  const amount = /^[+-]/.test(text) ? undefined : parseQuantity(text);
-  if (amount === undefined || amount <= 0) throw new InvalidArgumentError("expected a size such as 1GiB");
+  const amount = bytesOf(text);
+  if (amount === undefined || amount < 1) throw new InvalidArgumentError(SIZE_EXPECTED);
   return Math.ceil(amount / 4096) * 4096;
+}
+
+/** A quantity in bytes; of these "m" is a thousandth, which who types "10m" does not mean. */
+function bytesOf(text: string): number | undefined {
+  return /^[+-]|m$/.test(text) ? undefined : parseQuantity(text);
 }
 
 /** A new size, or by how much more than the present one. */
@@ -124,5 +130,5 @@ export function parseGrowth(text: string): Growth {
 
 /** Bytes each second; 0: any number. */
 export function parseRate(text: string): number {
-  return text === "0" ? 0 : parseSize(text);
+  return bytesOf(text) === 0 ? 0 : parseSize(text);
 }

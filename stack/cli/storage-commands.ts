@@ -2,9 +2,11 @@
 // Sizes are quantities ("1GiB", "20G"); tables unless -o json or yaml. Thread: main.
 import { resolve } from "node:path";
 import { type Command, Option } from "commander";
+import { PlinthError } from "../../base/errors/index.js";
 import type {
   DeletedView,
   DiffView,
+  ExportView,
   GroupView,
   JobView,
   SnapshotView,
@@ -28,6 +30,7 @@ import {
   type Params,
   parseGrowth,
   parseList,
+  parseRate,
   parseSize,
   withFlags,
 } from "./storage-call.js";
@@ -97,8 +100,8 @@ function registerVolume(program: Command): void {
       .option("--copies <n>", "copies on distinct disks, 1 or 2", wholeNumber(1, 2), 1)
       .option("--pool <pool>", "pool to take the space from", "default")
       .option("--class <class>", "only on disks of this class, e.g. ssd")
-      .option("--iops <n>", "at most so many requests each second", wholeNumber(0, 100_000_000))
-      .option("--bandwidth <size>", "at most so many bytes each second, e.g. 100MiB", parseSize)
+      .option("--iops <n>", "at most so many requests each second; 0: any", wholeNumber(0, 100_000_000))
+      .option("--bandwidth <size>", "at most so many bytes each second, e.g. 100MiB; 0: any", parseRate)
       .option("--burst <time>", "how much is saved up while less is used, e.g. 10s", parseDuration)
       .option("--encrypt", "what is written is encrypted on the disks; the pool needs a key", false)
       .option("--rewind <window>", "how far back it can be rewound, e.g. 1h, 7d", parseDuration, 0),
@@ -108,7 +111,8 @@ function registerVolume(program: Command): void {
     await change(
       flags,
       "volume.create",
-      { name, sizeBytes, copies, pool, encrypted, rewindSeconds, ...where },
+      // One that is there may differ in what is not compared, e.g. its limits.
+      { name, sizeBytes, copies, pool, encrypted, rewindSeconds, ...where, isNew: true },
       (made) => `volume ${made.name} made`,
     );
   });
@@ -200,7 +204,14 @@ function registerAttachVerbs(volume: Command): void {
   });
   withFlags(volume.command("detach <socket>").description("close a socket that `attach` opened")).action(
     async (path: string, flags: Flags) => {
-      await call(flags, "export.close", { socket: resolve(path) });
+      const socket = resolve(path);
+      const open = ((await call(flags, "export.list", {})) as ExportView[]).map((each) => each.socket);
+      if (!open.includes(socket)) {
+        throw new PlinthError("EXPORT_NOT_FOUND", `no volume is attached at ${socket}`, {
+          remedy: `sockets: ${open.join(", ") || "none"}`,
+        });
+      }
+      await call(flags, "export.close", { socket });
       show(flags, {}, () => `${path} is closed`);
     },
   );

@@ -173,7 +173,9 @@ async function importFrom(flags: ImportFlags, name: string, file: string): Promi
     const least = Math.ceil((info["virtual-size"] ?? 0) / 4096) * 4096;
     const sizeBytes = flags.size ?? least;
     if (sizeBytes < least || sizeBytes === 0) {
-      throw new PlinthError("PARAMETER_INVALID", `the image has ${formatBytes(least)}`, { field: "--size" });
+      const what = least === 0 ? "is empty" : `has ${formatBytes(least)}`;
+      const remedy = least === 0 ? "--size says how large the volume is to be" : "give --size at least that";
+      throw new PlinthError("PARAMETER_INVALID", `${file} ${what}`, { field: "--size", remedy });
     }
     return fillNew(flags, part, full, sizeBytes, async (uri) => {
       await runImg(flags, `import ${name}`, sizeBytes, [
@@ -284,11 +286,13 @@ function run(program: string, args: readonly string[], options: RunOptions = {})
           : cause,
       );
     });
-    child.on("close", (code) => {
+    child.on("close", (code, signal) => {
       if (code === 0) resolved(wrote);
+      // Whoever reads what we write has seen enough, e.g. head.
+      else if (signal === "SIGPIPE" && stdout === "inherit") resolved(wrote);
       else {
         // Most of what they say begins with their name.
-        const why = said.trim().replace(`${program}: `, "") || `ended with ${code}`;
+        const why = said.trim().replace(`${program}: `, "") || `ended with ${signal ?? code}`;
         reject(new PlinthError("COPY_FAILED", `${program}: ${why}`));
       }
     });

@@ -118,6 +118,7 @@ export function registerTimeVerbs(volume: Command): void {
       flags: Flags & { cron?: string; keep?: number; remove: boolean },
     ) => {
       const { cron, keep, remove } = flags;
+      if (remove) await refuseUnknown(flags, name, schedule);
       const given = { ...(cron === undefined ? {} : { cron }), ...(keep === undefined ? {} : { keep }) };
       const made = (await call(flags, "volume.schedule", { name, schedule, remove, ...given })) as VolumeView;
       const set = made.schedules.find((each) => each.name === schedule);
@@ -128,6 +129,15 @@ export function registerTimeVerbs(volume: Command): void {
       show(flags, made, () => `volume ${made.name}: ${text}`);
     },
   );
+}
+
+/** A name with a slip in it would leave the schedule that was meant going on. */
+async function refuseUnknown(flags: Flags, name: string, schedule: string): Promise<void> {
+  const { schedules } = (await call(flags, "volume.get", { name })) as VolumeView;
+  if (schedules.some((each) => each.name === schedule)) return;
+  throw new PlinthError("SCHEDULE_NOT_FOUND", `volume ${name} has no schedule ${schedule}`, {
+    remedy: `its schedules: ${schedules.map((each) => each.name).join(", ") || "none"}`,
+  });
 }
 
 async function withProgress(flags: Flags, name: string, work: Promise<unknown>): Promise<unknown> {

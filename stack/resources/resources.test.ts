@@ -150,6 +150,13 @@ describe("documents that are refused", () => {
       "spec.thresholds.criticalPercent",
       /more than warningPercent \(90\)/,
     ],
+    // "m" of a quantity is a thousandth.
+    [
+      "pool scrub",
+      plinth("StoragePool", { scrub: { bandwidth: "50m" } }),
+      "spec.scrub.bandwidth",
+      /whole bytes/,
+    ],
     [
       "pool threshold",
       plinth("StoragePool", { thresholds: { warningPercent: 0 } }),

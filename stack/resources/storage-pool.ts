@@ -213,6 +213,6 @@ function validateScrub(
   }
   if (bandwidth === undefined) return;
   const rate = parseQuantity(bandwidth);
-  if (rate === undefined || rate > SCRUB_BANDWIDTH_MAX)
-    errors.invalid("spec.scrub.bandwidth", bandwidth, "must be a quantity from 0 to 1Ti");
+  if (rate === undefined || (rate > 0 && rate < 1) || rate > SCRUB_BANDWIDTH_MAX)
+    errors.invalid("spec.scrub.bandwidth", bandwidth, "must be a quantity of whole bytes from 0 to 1Ti");
 }

@@ -208,8 +208,12 @@ function validateVolume(volume: Volume, errors: FieldErrors, context: Validation
   }
   if (spec.limits?.bandwidth !== undefined) {
     const rate = parseQuantity(spec.limits.bandwidth);
-    if (rate === undefined || rate > BANDWIDTH_MAX)
-      errors.invalid("spec.limits.bandwidth", spec.limits.bandwidth, "must be a quantity from 0 to 1Ti");
+    if (rate === undefined || (rate > 0 && rate < 1) || rate > BANDWIDTH_MAX)
+      errors.invalid(
+        "spec.limits.bandwidth",
+        spec.limits.bandwidth,
+        "must be a quantity of whole bytes from 0 to 1Ti",
+      );
   }
   if (spec.source !== undefined && spec.encrypted !== undefined) {
     errors.invalid("spec.encrypted", spec.encrypted, "a clone is encrypted as its origin is");

@@ -410,9 +410,14 @@ test("snapshot, clone, revert and the command line", async () => {
   await storage.start();
   await storage.plinth("volume", "grow", "copy", "--size", "+64MiB");
   expect((await volume("copy")).sizeBytes).toBe(128 * MIB);
-  await expect(storage.plinth("volume", "create", "odd", "--size", "+64MiB")).rejects.toThrow(
-    "expected a size such as 1GiB",
-  );
+  for (const [words, why] of [
+    [["volume", "create", "odd", "--size", "+64MiB"], "expected a size such as 1GiB"],
+    [["volume", "create", "copy", "--size", "128MiB", "--iops", "9"], "volume default/copy exists already"],
+    [["volume", "schedule", "copy", "hurly", "--remove"], "volume copy has no schedule hurly"],
+    [["volume", "detach", "/nowhere.sock"], "no volume is attached at /nowhere.sock"],
+  ] as const) {
+    await expect(storage.plinth(...words)).rejects.toThrow(why);
+  }
   await storage.plinth("volume", "delete", "v");
   const copy = await program(
     "qemu-io",
