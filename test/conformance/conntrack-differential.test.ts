@@ -112,6 +112,9 @@ interface Conversation {
   next: [number, number];
   /** Which end has sent its SYN. */
   begun: [boolean, boolean];
+  /** Whether an end has said that it is over, and whether a SYN came since. */
+  ended: boolean;
+  reopened: boolean;
 }
 
 const inverse = (ends: Required<Ends>): Required<Ends> => ({
@@ -155,7 +158,13 @@ class Traffic {
 
   #conversation(): Conversation {
     const next: [number, number] = [this.#random.uint32(), this.#random.uint32()];
-    return { ends: this.#ends(6, this.#opened++), next, begun: [false, false] };
+    return {
+      ends: this.#ends(6, this.#opened++),
+      next,
+      begun: [false, false],
+      ended: false,
+      reopened: false,
+    };
   }
 
   next(): { port: number; frame: Uint8Array } {
@@ -227,16 +236,21 @@ class Traffic {
     // Who resets before anybody has answered makes Open vSwitch judge the late answer by where its number lies.
     else if (random.chance(0.04) && one.begun[1 - from]) flags = RST | ACK;
     one.begun[from] = true;
+    if ((flags & (FIN | RST)) !== 0) one.ended = true;
+    if ((flags & SYN) !== 0 && one.ended) one.reopened = true;
     // Whoever opens anew waits for an answer.
     if (flags === SYN) one.begun[1] = false;
     // A translated connection whose ports are used again keeps them here; Open vSwitch gives it others.
     if (this.#scenario.nat !== undefined && (flags & (FIN | RST)) !== 0)
       this.#conversations[this.#conversations.indexOf(one)] = this.#conversation();
-    const stray = random.chance(0.1) ? random.pick([100_000, -100_000, 1_000_000]) : 0;
+    // Of a connection that has begun anew Open vSwitch sometimes takes whatever lies ahead.
+    const isStray = random.chance(0.1) && !one.reopened;
+    const stray = isStray ? random.pick([100_000, -100_000, 1_000_000]) : 0;
     // A SYN is sent again with its first number.
     const isSyn = (flags & SYN) !== 0;
     const sequence = ((one.next[from] as number) + (isSyn ? 0 : 1 + stray)) >>> 0;
-    const size = flags === ACK && random.chance(0.5) ? random.below(100) : 0;
+    // Who has not been answered has sent nothing yet behind its SYN: the next SYN is to have the same number.
+    const size = flags === ACK && random.chance(0.5) && one.begun[1] ? random.below(100) : 0;
     const acknowledgment = (flags & ACK) !== 0 ? ((one.next[1 - from] as number) + 1) >>> 0 : 0;
     const options = isSyn ? Uint8Array.of(1, 3, 3, from === 0 ? 7 : 4) : new Uint8Array(0);
     const inside = one.ends;

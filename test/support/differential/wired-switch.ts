@@ -118,11 +118,15 @@ export class WiredSwitch {
   async configurePorts(configs: readonly PortConfig[]): Promise<void> {
     const tell = (port: number, config: string): Promise<string> =>
       this.control.ofctl("mod-port", BRIDGE, String(port), config, ...NO_FLOOD_VERSION);
-    for (const [port, config] of this.#portConfigs.splice(0)) await tell(port, config.slice("no-".length));
+    const former = this.#portConfigs.splice(0);
+    if (former.length + configs.length === 0) return;
+    for (const [port, config] of former) await tell(port, config.slice("no-".length));
     for (const one of configs) {
       await tell(...one);
       this.#portConfigs.push(one);
     }
+    // Open vSwitch answers in one turn of its main loop and obeys in the next; one command is answered in each.
+    for (let turn = 0; turn < 2; turn++) await this.control.appctl("version");
   }
 
   /** Ports by which nothing leaves, sentinels neither. */
