@@ -75,6 +75,8 @@ class Pair {
       pair.rig.flow({ tableId, priority, match, instructions });
     }
     await frames.appctl("dpctl/flush-conntrack");
+    // Its caches may still have what the tables were a moment ago.
+    await frames.appctl("revalidator/purge");
     // The grace after a start is over.
     pair.rig.send(1, udpFrame({ source: "192.0.2.99", destination: "192.0.2.98" }));
     pair.rig.send(1, udpFrame({ source: "fd00::97", destination: "fd00::98" }));
