@@ -171,6 +171,7 @@ it("tables that follow a file have what was appended since when they take it ove
   running.flow({ match: match(field("in_port", 2)), command: "delete" });
   running.flow({ match: match(field("in_port", 3)) });
   next.bridge.sweep(60_000);
+  next.bridge.news.keeper?.rehearse(60_000);
   expect(next.bridge.keepFlows(path, 60_000)).toEqual({ flows: 2, note: 0 });
   next.bridge.sweep(60_500);
   expect(next.bridge.tables.flowCount).toBe(2);

@@ -63,6 +63,8 @@ class FakeStoraged {
       [...this.pools].map(([name, disks]) => ({
         name,
         sizeBytes: 100,
+        warningPercent: 80,
+        criticalPercent: 95,
         allocatedBytes: 1,
         freeBytes: 99 - this.#drift(),
         disks: disks.map((path) => ({ path, sizeBytes: 100, freeBytes: 99, failed: false, segments: 0 })),
