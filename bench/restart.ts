@@ -196,7 +196,6 @@ async function measureUpgrade(flowCount: number): Promise<Pause> {
 function loggedGapOf(log: string): number {
   const logged = /"?gapMs"?[:=]\s*([\d.]+)/.exec(log)?.[1];
   if (logged === undefined) throw new Error(`the log does not tell of a gap:\n${log}`);
-  process.stdout.write(`${/.*gapMs.*/.exec(log)?.[0]}\n`);
   return Number(logged);
 }
 

@@ -26,7 +26,7 @@ export { OFPR, reasonCode } from "./nicira-wire.js";
 export * from "./oxm-fields.js";
 export { type FieldNames, OXM_NAMES } from "./oxm-names.js";
 export { isLoadable, loadsOf, setFieldOf } from "./set-field-loads.js";
-export { OFP10_VERSION } from "./v10/numbers.js";
+export { OFP10_VERSION, widenPort } from "./v10/numbers.js";
 export {
   OFPFW_ALL,
   OFPFW_DL_DST,

@@ -3,6 +3,7 @@
 // (flags OFPMPF_*_MORE); each message carries whole elements.
 
 import type { Bucket, GroupSelection, GroupType, Instruction, Match, MeterBand } from "./actions.js";
+import { OFPG_ANY, OFPP_ANY, OFPTT_ALL } from "./constants.js";
 import type { FlowMonitorRequest, FlowUpdate } from "./flow-monitor.js";
 import type { PortDescription } from "./messages.js";
 import type { OxmFieldName } from "./oxm-fields.js";
@@ -16,6 +17,16 @@ export interface FlowStatsFilter {
   readonly cookieMask: bigint;
   readonly match: Match;
 }
+
+/** All flows of all tables. */
+export const ALL_FLOWS: FlowStatsFilter = {
+  tableId: OFPTT_ALL,
+  outPort: OFPP_ANY,
+  outGroup: OFPG_ANY,
+  cookie: 0n,
+  cookieMask: 0n,
+  match: [],
+};
 
 export interface SwitchDescription {
   readonly manufacturer: string;

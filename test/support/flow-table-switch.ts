@@ -1,12 +1,10 @@
 // Our own flow tables and pipeline as a switch: no daemon, no threads, no ports. Frames go in by a call, and what comes
 // out is kept per port. It speaks OpenFlow with the controller over its unix socket, through the real codec.
 import {
+  ALL_FLOWS,
   type FlowMod,
   type FlowStats,
   type Match,
-  OFPG_ANY,
-  OFPP_ANY,
-  OFPTT_ALL,
   type PacketOut,
 } from "../../base/openflow/index.js";
 import { PacketPool } from "../../base/packet/index.js";
@@ -20,15 +18,6 @@ import {
   Pipeline,
   type Tracker,
 } from "../../vswitch/flow/index.js";
-
-const EVERYTHING = {
-  tableId: OFPTT_ALL,
-  outPort: OFPP_ANY,
-  outGroup: OFPG_ANY,
-  cookie: 0n,
-  cookieMask: 0n,
-  match: [],
-};
 
 export class FlowTableSwitch implements FakeSwitchTables {
   readonly device: FakeSwitch;
@@ -76,7 +65,7 @@ export class FlowTableSwitch implements FakeSwitchTables {
   }
 
   flowStats(): readonly FlowStats[] {
-    return this.#tables.flowStats(EVERYTHING, performance.now());
+    return this.#tables.flowStats(ALL_FLOWS, performance.now());
   }
 
   packetOut(message: PacketOut): void {

@@ -4,10 +4,10 @@ import fc from "fast-check";
 import { expect, it } from "vitest";
 import { PlinthError } from "../../base/errors/index.js";
 import {
+  ALL_FLOWS,
   type FlowMod,
   type FlowRemoved,
   type FlowStats,
-  type FlowStatsFilter,
   type Match,
   OFP_NO_BUFFER,
   OFPFF_CHECK_OVERLAP,
@@ -67,15 +67,6 @@ const flowMod: fc.Arbitrary<FlowMod> = fc.record({
   ),
 });
 
-const ALL: FlowStatsFilter = {
-  tableId: OFPTT_ALL,
-  outPort: OFPP_ANY,
-  outGroup: OFPG_ANY,
-  cookie: 0n,
-  cookieMask: 0n,
-  match: [],
-};
-
 const OF_TIME = new Set(["durationSeconds", "durationNanoseconds", "idleAgeSeconds", "hardAgeSeconds"]);
 
 /** What does not depend on time, in an order of its own. */
@@ -107,7 +98,7 @@ it("FlowTables agree with the linear model after any flow-mods, for any filter",
         expect(apply(tables, mod)).toBe(refusal?.error);
       }
       expect(canonical(removed)).toEqual(canonical(expectedRemoved));
-      for (const filter of [ALL, { ...probe, tableId: OFPTT_ALL }, probe]) {
+      for (const filter of [ALL_FLOWS, { ...probe, tableId: OFPTT_ALL }, probe]) {
         expect(canonical(tables.flowStats(filter, 0))).toEqual(canonical(await model.flowStats(filter)));
       }
     }),

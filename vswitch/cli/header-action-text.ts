@@ -7,7 +7,7 @@ import type {
   EncapProperty,
   SampleAction,
 } from "../../base/openflow/index.js";
-import { OXM_FIELDS, OXM_NAMES } from "../../base/openflow/index.js";
+import { OXM_FIELDS, OXM_NAMES, widenPort } from "../../base/openflow/index.js";
 import { flowTextError } from "./errors.js";
 import { fieldNamed, formatPort, numberToBytes, parseNumber, parsePort, parseSmall } from "./field-text.js";
 import { splitList, splitPair } from "./range-text.js";
@@ -144,7 +144,7 @@ function formatSample(action: SampleAction): string {
     `collector_set_id=${action.collectorSetId}`,
     `obs_domain_id=${action.observationDomainId}`,
     `obs_point_id=${action.observationPointId}`,
-    ...(port === undefined ? [] : [`sampling_port=${formatPort(port >= 0xff00 ? port + 0xffff0000 : port)}`]),
+    ...(port === undefined ? [] : [`sampling_port=${formatPort(widenPort(port))}`]),
     ...(direction === undefined ? [] : [direction]),
   ];
   return `sample(${parts.join(",")})`;

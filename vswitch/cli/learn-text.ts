@@ -7,6 +7,7 @@ import {
   OXM_FIELDS,
   OXM_NAMES,
   type OxmFieldName,
+  widenPort,
 } from "../../base/openflow/index.js";
 import { flowTextError } from "./errors.js";
 import {
@@ -168,12 +169,7 @@ function formatSpec(spec: LearnSpec, portText: ((port: number) => string) | unde
   const field = OXM_FIELDS[destination.field];
   if (destination.bits !== field.bits) return `${formatRange(destination)}=${formatHex(source)}`;
   if (portText !== undefined && OXM_NAMES[field.name].manual === "in_port")
-    return `in_port=${portText(wholePort(source))}`;
+    return `in_port=${portText(widenPort(Number(source)))}`;
   if (UNPADDED.has(field.name)) return `${OXM_NAMES[field.name].manual}=${formatHex(source)}`;
   return `${OXM_NAMES[field.name].manual}=${formatFieldValue(field, { value: numberToBytes(source, field.size) })}`;
-}
-
-/** In 32 bits: reserved ports lie at the end of both ranges. */
-function wholePort(port: bigint): number {
-  return Number(port >= 0xff00n && port <= 0xffffn ? port + 0xffff0000n : port);
 }

@@ -11,6 +11,7 @@ import {
   OFPR,
   type PacketInReason,
   type ResubmitAction,
+  widenPort,
 } from "../../base/openflow/index.js";
 import { flowTextError } from "./errors.js";
 import { formatPort, parseSmall, portOr } from "./field-text.js";
@@ -205,7 +206,7 @@ export function formatBundle(
   portText: (port: number) => string = formatPort,
 ): string {
   const head = [fields, basis, algorithm, "ofport"].join(",");
-  const ports = members.map((port) => portText(port >= 0xff00 ? port + 0xffff0000 : port)).join(",");
+  const ports = members.map((port) => portText(widenPort(port))).join(",");
   return destination === undefined
     ? `bundle(${head},members:${ports})`
     : `bundle_load(${head},${formatRange(destination)},members:${ports})`;

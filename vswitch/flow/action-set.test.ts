@@ -8,7 +8,7 @@ import {
   type OxmFieldName,
 } from "../../base/openflow/index.js";
 import { plainFrame } from "../testing/frames.js";
-import { apply, field, goto, match, output, Rig, write } from "../testing/rig.js";
+import { apply, codeOf, field, goto, match, output, Rig, write } from "../testing/rig.js";
 
 const A = "52:54:00:00:00:01";
 const B = "52:54:00:00:00:02";
@@ -42,14 +42,6 @@ function addGroup(rig: Rig, groupId: number, ...actions: readonly Action[]): voi
 const addresses = (rig: Rig): string | undefined => {
   const [sent] = rig.send(1, frame).get(2) ?? [];
   return sent && Buffer.from(sent.subarray(0, 12)).toString("hex");
-};
-const code = (run: () => void): string => {
-  try {
-    run();
-    return "accepted";
-  } catch (thrown) {
-    return (thrown as { code: string }).code;
-  }
 };
 
 describe("the action set", () => {
@@ -97,12 +89,16 @@ describe("the action set", () => {
 
   it("is checked with the actions that a later one replaces", () => {
     const rig = new Rig(2);
-    expect(code(() => rig.flow({ instructions: [write(group(9), group(8))] }))).toBe("OFPBAC_BAD_OUT_GROUP");
+    expect(codeOf(() => rig.flow({ instructions: [write(group(9), group(8))] }))).toBe(
+      "OFPBAC_BAD_OUT_GROUP",
+    );
     addGroup(rig, 8, output(2));
-    expect(code(() => rig.flow({ instructions: [write(group(9), group(8))] }))).toBe("OFPBAC_BAD_OUT_GROUP");
-    expect(code(() => rig.flow({ instructions: [write(group(8), group(8))] }))).toBe("accepted");
-    expect(code(() => addGroup(rig, 3, group(9), group(8)))).toBe("OFPBAC_BAD_OUT_GROUP");
-    expect(code(() => rig.flow({ instructions: [write({ type: "exit" })] }))).toBe("OFPBAC_BAD_TYPE");
+    expect(codeOf(() => rig.flow({ instructions: [write(group(9), group(8))] }))).toBe(
+      "OFPBAC_BAD_OUT_GROUP",
+    );
+    expect(codeOf(() => rig.flow({ instructions: [write(group(8), group(8))] }))).toBe("accepted");
+    expect(codeOf(() => addGroup(rig, 3, group(9), group(8)))).toBe("OFPBAC_BAD_OUT_GROUP");
+    expect(codeOf(() => rig.flow({ instructions: [write({ type: "exit" })] }))).toBe("OFPBAC_BAD_TYPE");
   });
 
   it("shows in actset_output the port that it would output to, and none when it has a group", () => {

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { Action, OxmEntry } from "../../base/openflow/index.js";
 import { tcpFrame } from "../testing/frames.js";
-import { apply, field, match, output, Rig } from "../testing/rig.js";
+import { apply, codeOf, field, match, output, Rig } from "../testing/rig.js";
 
 const IP = field("eth_type", 0x800);
 const source = (last: number): OxmEntry => field("ipv4_src", 0x0a000000 + last);
@@ -14,14 +14,6 @@ const conjunction = (id: number, clause: number, clauseCount = 2): Action => ({
 });
 const packet = (from: number, to: number): Uint8Array =>
   tcpFrame({ source: `10.0.0.${from}`, destination: `10.0.0.${to}` }, 2);
-const code = (run: () => void): string => {
-  try {
-    run();
-    return "accepted";
-  } catch (thrown) {
-    return (thrown as { code: string }).code;
-  }
-};
 
 /** Hosts 1 and 2 may send to 3 and 4. */
 function allowed(): Rig {
@@ -92,11 +84,11 @@ describe("conjunction", () => {
   it("stands alone or with notes", () => {
     const rig = new Rig(1);
     const note: Action = { type: "note", data: new Uint8Array(6) };
-    const refused = (...actions: Action[]) => code(() => rig.flow({ instructions: [apply(...actions)] }));
+    const refused = (...actions: Action[]) => codeOf(() => rig.flow({ instructions: [apply(...actions)] }));
     expect(refused(conjunction(1, 1), output(1))).toBe("NXBAC_BAD_CONJUNCTION");
     expect(refused(conjunction(1, 1), note)).toBe("accepted");
     expect(
-      code(() => rig.flow({ instructions: [apply(conjunction(1, 1)), { type: "clear_actions" }] })),
+      codeOf(() => rig.flow({ instructions: [apply(conjunction(1, 1)), { type: "clear_actions" }] })),
     ).toBe("NXBAC_BAD_CONJUNCTION");
   });
 });

@@ -1,8 +1,8 @@
 // Which flow gives way in a table that is full.
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { OFPFF_SEND_FLOW_REM, OFPG_ANY, OFPP_ANY, OFPTT_ALL } from "../../base/openflow/index.js";
-import { field, match, Rig } from "../testing/rig.js";
+import { ALL_FLOWS, OFPFF_SEND_FLOW_REM } from "../../base/openflow/index.js";
+import { codeOf, field, match, Rig } from "../testing/rig.js";
 import { compileInstructions } from "./compile-instructions.js";
 import { compileMatch } from "./fields.js";
 import { Flow, FlowCounters } from "./flow.js";
@@ -10,23 +10,6 @@ import { type FlowLimit, FlowLimits } from "./flow-limits.js";
 import { TunnelOptions } from "./tunnel-options.js";
 
 const NOTHING = { groupExists: () => false, meterExists: () => false, options: new TunnelOptions() };
-
-const everything = {
-  tableId: OFPTT_ALL,
-  outPort: OFPP_ANY,
-  outGroup: OFPG_ANY,
-  cookie: 0n,
-  cookieMask: 0n,
-  match: [],
-};
-const code = (run: () => void): string => {
-  try {
-    run();
-    return "accepted";
-  } catch (thrown) {
-    return (thrown as { code: string }).code;
-  }
-};
 
 const BY_PORT = [{ field: "nxm_in_port", offset: 0, bits: 16 }] as const;
 
@@ -37,7 +20,7 @@ function limited(limit: Partial<FlowLimit>): Rig {
 }
 
 function priorities(rig: Rig): number[] {
-  const flows = rig.bridge.tables.flowStats(everything, rig.nowMs);
+  const flows = rig.bridge.tables.flowStats(ALL_FLOWS, rig.nowMs);
   return flows.map(({ priority }) => priority).sort((a, b) => a - b);
 }
 
@@ -45,14 +28,14 @@ describe("limitFlows()", () => {
   it("refuses what is too many, and leaves what is there", () => {
     const rig = limited({ evicts: false });
     for (const priority of [1, 2]) rig.flow({ tableId: 1, priority, idleTimeoutSeconds: 9 });
-    expect(code(() => rig.flow({ tableId: 1, priority: 3 }))).toBe("OFPFMFC_TABLE_FULL");
-    expect(code(() => rig.flow({ tableId: 1, priority: 2 }))).toBe("accepted");
-    expect(code(() => rig.flow({ tableId: 2, priority: 3 }))).toBe("accepted");
+    expect(codeOf(() => rig.flow({ tableId: 1, priority: 3 }))).toBe("OFPFMFC_TABLE_FULL");
+    expect(codeOf(() => rig.flow({ tableId: 1, priority: 2 }))).toBe("accepted");
+    expect(codeOf(() => rig.flow({ tableId: 2, priority: 3 }))).toBe("accepted");
     rig.bridge.tables.limitFlows([{ tableId: 1, flowsMax: 0, evicts: false, groups: [] }]);
     rig.bridge.tables.expire(rig.nowMs);
     expect(priorities(rig)).toEqual([1, 2, 3]);
     rig.bridge.tables.limitFlows([]);
-    expect(code(() => rig.flow({ tableId: 1, priority: 4 }))).toBe("accepted");
+    expect(codeOf(() => rig.flow({ tableId: 1, priority: 4 }))).toBe("accepted");
   });
 
   it("lets the flow go that expires soonest, tells of it, and never a permanent one", () => {
@@ -65,7 +48,7 @@ describe("limitFlows()", () => {
     expect(rig.events.map(({ type }) => type)).toContain("flow_removed");
     rig.flow({ tableId: 1, priority: 4 });
     expect(priorities(rig)).toEqual([1, 4]);
-    expect(code(() => rig.flow({ tableId: 1, priority: 5, idleTimeoutSeconds: 5 }))).toBe(
+    expect(codeOf(() => rig.flow({ tableId: 1, priority: 5, idleTimeoutSeconds: 5 }))).toBe(
       "OFPFMFC_TABLE_FULL",
     );
     expect(priorities(rig)).toEqual([1, 4]);

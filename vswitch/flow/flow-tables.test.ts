@@ -1,37 +1,20 @@
 import { describe, expect, it } from "vitest";
 import {
   type Action,
+  ALL_FLOWS,
   OFPFF_CHECK_OVERLAP,
   OFPFF_NO_BYT_COUNTS,
   OFPFF_NO_PKT_COUNTS,
   OFPFF_RESET_COUNTS,
   OFPFF_SEND_FLOW_REM,
-  OFPG_ANY,
-  OFPP_ANY,
   OFPTT_ALL,
   type OxmEntry,
   type OxmFieldName,
 } from "../../base/openflow/index.js";
 import { plainFrame } from "../testing/frames.js";
-import { apply, field, goto, match, output, Rig, write } from "../testing/rig.js";
+import { apply, codeOf, field, goto, match, output, Rig, write } from "../testing/rig.js";
 
 const frame = plainFrame("52:54:00:00:00:01", "52:54:00:00:00:02");
-const everything = {
-  tableId: OFPTT_ALL,
-  outPort: OFPP_ANY,
-  outGroup: OFPG_ANY,
-  cookie: 0n,
-  cookieMask: 0n,
-  match: [],
-};
-const code = (run: () => void): string => {
-  try {
-    run();
-    return "accepted";
-  } catch (thrown) {
-    return (thrown as { code: string }).code;
-  }
-};
 
 describe("FlowTables", () => {
   it("judges the next packet by a change, cached or not", () => {
@@ -50,7 +33,7 @@ describe("FlowTables", () => {
     const rig = new Rig(2);
     rig.flow({ instructions: [apply(output(2))] });
     rig.send(1, ...Array.from({ length: 100 }, () => frame));
-    const stats = () => rig.bridge.tables.flowStats(everything, rig.nowMs)[0]!;
+    const stats = () => rig.bridge.tables.flowStats(ALL_FLOWS, rig.nowMs)[0]!;
     expect([stats().packetCount, stats().byteCount]).toEqual([100n, BigInt(100 * frame.byteLength)]);
     rig.flow({ instructions: [apply(output(2))] });
     expect(stats().packetCount).toBe(100n);
@@ -64,9 +47,9 @@ describe("FlowTables", () => {
     const flags = OFPFF_NO_PKT_COUNTS | OFPFF_SEND_FLOW_REM;
     rig.flow({ flags, idleTimeoutSeconds: 5, instructions: [apply(output(2))] });
     rig.send(1, frame, frame);
-    const stats = () => rig.bridge.tables.flowStats(everything, rig.nowMs)[0]!;
+    const stats = () => rig.bridge.tables.flowStats(ALL_FLOWS, rig.nowMs)[0]!;
     expect([stats().packetCount, stats().byteCount]).toEqual([NONE, BigInt(2 * frame.byteLength)]);
-    expect(rig.bridge.tables.aggregateStats(everything)).toEqual({
+    expect(rig.bridge.tables.aggregateStats(ALL_FLOWS)).toEqual({
       packetCount: 0n,
       byteCount: BigInt(2 * frame.byteLength),
       flowCount: 1,
@@ -89,7 +72,7 @@ describe("FlowTables", () => {
     const rig = new Rig(2);
     rig.flow({ flags: OFPFF_SEND_FLOW_REM, instructions: [apply(output(2))] });
     rig.send(1, frame);
-    const packets = () => rig.bridge.tables.flowStats(everything, rig.nowMs)[0]!.packetCount;
+    const packets = () => rig.bridge.tables.flowStats(ALL_FLOWS, rig.nowMs)[0]!.packetCount;
     rig.flow({ command: "modify", instructions: [] });
     expect(packets()).toBe(1n);
     rig.flow({ command: "modify_strict", flags: OFPFF_RESET_COUNTS, instructions: [] });
@@ -142,10 +125,10 @@ describe("FlowTables", () => {
       rig.nowMs,
     );
     rig.datapath.deliver();
-    expect(tables.flowStats(everything, rig.nowMs).map(({ tableId }) => tableId)).toEqual([0]);
+    expect(tables.flowStats(ALL_FLOWS, rig.nowMs).map(({ tableId }) => tableId)).toEqual([0]);
     expect(tables.tableStats().map(({ tableId }) => tableId)).toEqual([0, 2, 5]);
     expect(rig.events.map((event) => event.type)).toEqual(["flow_change", "flow_change", "flow_change"]);
-    const refused = (mod: Parameters<Rig["flow"]>[0]) => code(() => rig.flow(mod));
+    const refused = (mod: Parameters<Rig["flow"]>[0]) => codeOf(() => rig.flow(mod));
     expect(refused({ tableId: 1 })).toBe("OFPFMFC_BAD_TABLE_ID");
     expect(refused({ tableId: 1, command: "delete" })).toBe("OFPFMFC_BAD_TABLE_ID");
     expect(refused({ instructions: [goto(1)] })).toBe("OFPBIC_BAD_TABLE_ID");
@@ -166,12 +149,12 @@ describe("FlowTables", () => {
       rig.nowMs,
     );
     expect(refused({ tableId: 1 })).toBe("accepted");
-    expect(tables.flowStats(everything, rig.nowMs).map(({ tableId }) => tableId)).toEqual([0, 1]);
+    expect(tables.flowStats(ALL_FLOWS, rig.nowMs).map(({ tableId }) => tableId)).toEqual([0, 1]);
   });
 
   it("refuses with the specification's codes and changes nothing", () => {
     const rig = new Rig(2);
-    const refused = (mod: Parameters<Rig["flow"]>[0]) => code(() => rig.flow(mod));
+    const refused = (mod: Parameters<Rig["flow"]>[0]) => codeOf(() => rig.flow(mod));
     expect(refused({ tableId: 254 })).toBe("OFPFMFC_BAD_TABLE_ID");
     expect(refused({ tableId: 3, instructions: [goto(3)] })).toBe("OFPBIC_BAD_TABLE_ID");
     expect(refused({ flags: 0x80 })).toBe("OFPFMFC_BAD_FLAGS");
@@ -256,7 +239,7 @@ describe("FlowTables", () => {
       { type: "group_mod", xid: 1, command: "delete", groupType: "all", groupId: 7, buckets: [] },
       rig.nowMs,
     );
-    expect(rig.bridge.tables.flowStats(everything, 0).map((flow) => flow.cookie)).toEqual([0x11n]);
+    expect(rig.bridge.tables.flowStats(ALL_FLOWS, 0).map((flow) => flow.cookie)).toEqual([0x11n]);
     rig.send(1);
     rig.datapath.deliver();
     expect(rig.events.filter((event) => event.type === "flow_removed")).toMatchObject([
@@ -298,7 +281,7 @@ describe("FlowTables", () => {
       );
     group("add", 1, [output(2)]);
     group("add", 2, [{ type: "group", groupId: 1 }]);
-    expect(code(() => group("modify", 1, [{ type: "group", groupId: 2 }]))).toBe("OFPGMFC_LOOP");
+    expect(codeOf(() => group("modify", 1, [{ type: "group", groupId: 2 }]))).toBe("OFPGMFC_LOOP");
     group("modify", 1, [{ type: "push_vlan", etherType: 0x8100 }, output(2)], [output(3)]);
     rig.flow({ instructions: [apply({ type: "group", groupId: 2 }, output(3))] });
     const out = rig.send(1, frame);

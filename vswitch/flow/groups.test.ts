@@ -11,7 +11,7 @@ import {
   OFPPC_PORT_DOWN,
 } from "../../base/openflow/index.js";
 import { plainFrame, tcpFrame } from "../testing/frames.js";
-import { apply, output, Rig } from "../testing/rig.js";
+import { apply, codeOf, output, Rig } from "../testing/rig.js";
 
 const frame = plainFrame("52:54:00:00:00:01", "52:54:00:00:00:02");
 const bucket = (actions: readonly Action[], more: Partial<Bucket> = {}): Bucket => ({
@@ -32,15 +32,6 @@ function change(
 ): void {
   rig.bridge.change({ type: "group_mod", xid: 1, command, groupType, groupId, buckets }, rig.nowMs);
 }
-
-const code = (run: () => void): string => {
-  try {
-    run();
-    return "accepted";
-  } catch (thrown) {
-    return (thrown as { code: string }).code;
-  }
-};
 
 function setDown(rig: Rig, port: number, down: boolean): void {
   const macAddress = Uint8Array.of(2, 0, 0, 0, 0, port);
@@ -75,7 +66,7 @@ describe("groups", () => {
   it("refuse with the specification's codes", () => {
     const rig = new Rig(2);
     const add = (type: GroupType, id: number, ...buckets: Bucket[]) =>
-      code(() => change(rig, "add", type, id, ...buckets));
+      codeOf(() => change(rig, "add", type, id, ...buckets));
     expect(add("all", 1, bucket([output(1)]))).toBe("accepted");
     expect(add("all", 1)).toBe("OFPGMFC_GROUP_EXISTS");
     expect(add("all", 0xffffff01)).toBe("OFPGMFC_INVALID_GROUP");
@@ -87,15 +78,15 @@ describe("groups", () => {
     expect(add("all", 2, bucket([group(9)]))).toBe("OFPBAC_BAD_OUT_GROUP");
     expect(add("all", 2, bucket([group(2)]))).toBe("OFPGMFC_LOOP");
     expect(add("all", 2, bucket([{ type: "clone", actions: [group(1)] }]))).toBe("accepted");
-    expect(code(() => change(rig, "modify", "all", 1, bucket([group(2)])))).toBe("OFPGMFC_LOOP");
-    expect(code(() => change(rig, "modify", "all", 3))).toBe("OFPGMFC_UNKNOWN_GROUP");
-    expect(code(() => change(rig, "delete", "all", 1))).toBe("OFPGMFC_CHAINED_GROUP");
-    expect(code(() => change(rig, "delete", "all", 7))).toBe("accepted");
+    expect(codeOf(() => change(rig, "modify", "all", 1, bucket([group(2)])))).toBe("OFPGMFC_LOOP");
+    expect(codeOf(() => change(rig, "modify", "all", 3))).toBe("OFPGMFC_UNKNOWN_GROUP");
+    expect(codeOf(() => change(rig, "delete", "all", 1))).toBe("OFPGMFC_CHAINED_GROUP");
+    expect(codeOf(() => change(rig, "delete", "all", 7))).toBe("accepted");
     change(rig, "delete", "all", 2);
-    expect(code(() => change(rig, "delete", "all", 1))).toBe("accepted");
+    expect(codeOf(() => change(rig, "delete", "all", 1))).toBe("accepted");
     change(rig, "add", "all", 1);
     change(rig, "add", "all", 2, bucket([group(1)]));
-    expect(code(() => change(rig, "delete", "all", OFPG_ALL))).toBe("accepted");
+    expect(codeOf(() => change(rig, "delete", "all", OFPG_ALL))).toBe("accepted");
     expect(rig.bridge.tables.groups.descriptions()).toEqual([]);
   });
 
@@ -178,7 +169,7 @@ describe("meters", () => {
   it("refuse numbers that are no meter's, and drop what exceeds their rate, by name", () => {
     const rig = new Rig(2);
     const meter = (meterId: number) =>
-      code(() =>
+      codeOf(() =>
         rig.bridge.change(
           {
             type: "meter_mod",

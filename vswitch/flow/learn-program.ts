@@ -232,7 +232,7 @@ function learnedInstructions(program: LearnPlan, values: Int32Array): readonly I
       if (port !== 0 && port < 0xffff)
         actions.push({
           type: "output",
-          port: port >= 0xff00 ? port + 0xffff0000 : port,
+          port: K.widenNumber(port),
           maxLength: WHOLE_PACKET,
         });
       return;

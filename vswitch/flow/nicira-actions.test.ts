@@ -1,16 +1,14 @@
 import { describe, expect, it } from "vitest";
 import {
   type Action,
+  ALL_FLOWS,
   type BitRange,
   type LearnAction,
   OFPFF_SEND_FLOW_REM,
-  OFPG_ANY,
-  OFPP_ANY,
-  OFPTT_ALL,
   type OxmFieldName,
 } from "../../base/openflow/index.js";
 import { plainFrame, tcpFrame } from "../testing/frames.js";
-import { apply, field, goto, match, output, Rig, write } from "../testing/rig.js";
+import { apply, codeOf, field, goto, match, output, Rig, write } from "../testing/rig.js";
 
 const A = "52:54:00:00:00:01";
 const B = "52:54:00:00:00:02";
@@ -43,24 +41,8 @@ const LEARN: LearnAction = {
     { kind: "output", source: range("nxm_in_port", 0, 16) },
   ],
 };
-const everything = {
-  tableId: OFPTT_ALL,
-  outPort: OFPP_ANY,
-  outGroup: OFPG_ANY,
-  cookie: 0n,
-  cookieMask: 0n,
-  match: [],
-};
 const stats = (rig: Rig, tableId: number) =>
-  rig.bridge.tables.flowStats({ ...everything, tableId }, rig.nowMs);
-const code = (run: () => void): string => {
-  try {
-    run();
-    return "accepted";
-  } catch (thrown) {
-    return (thrown as { code: string }).code;
-  }
-};
+  rig.bridge.tables.flowStats({ ...ALL_FLOWS, tableId }, rig.nowMs);
 
 describe("Nicira actions", () => {
   it("output to the port that a field names, as OpenFlow 1.0 numbers it", () => {
@@ -162,7 +144,7 @@ describe("Nicira actions", () => {
     expect(out.get(3)).toEqual([frame]);
     let deep: Action = output(2);
     for (let n = 0; n < 5; n++) deep = { type: "clone", actions: [deep] };
-    expect(code(() => rig.flow({ instructions: [apply(deep)] }))).toBe("OFPBAC_TOO_MANY");
+    expect(codeOf(() => rig.flow({ instructions: [apply(deep)] }))).toBe("OFPBAC_TOO_MANY");
     expect(rig.pool.available).toBe(256);
   });
 
@@ -376,6 +358,6 @@ describe("learn", () => {
       ...LEARN,
       specs: [{ kind: "match", source: 80n, destination: range("tcp_dst", 0, 16) }],
     };
-    expect(code(() => rig.flow({ instructions: [apply(port)] }))).toBe("OFPBAC_MATCH_INCONSISTENT");
+    expect(codeOf(() => rig.flow({ instructions: [apply(port)] }))).toBe("OFPBAC_MATCH_INCONSISTENT");
   });
 });

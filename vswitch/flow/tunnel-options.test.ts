@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 import type { Action, BitRange, OxmEntry, OxmFieldName } from "../../base/openflow/index.js";
 import { changeTunnelOptions } from "../datapath/flow-keeper.js";
 import { tcpFrame } from "../testing/frames.js";
-import { apply, field, goto, match, output, Rig } from "../testing/rig.js";
+import { apply, codeOf, field, goto, match, output, Rig } from "../testing/rig.js";
 import { TunnelOptions } from "./tunnel-options.js";
 
 const ADD = 0;
@@ -34,14 +34,6 @@ const resubmit = (tableId: number): Action => ({
   tableId,
   withCt: false,
 });
-const code = (run: () => void): string => {
-  try {
-    run();
-    return "accepted";
-  } catch (thrown) {
-    return (thrown as { code: string }).code;
-  }
-};
 
 function rig(...rows: readonly Row[]): Rig {
   const one = new Rig(3);
@@ -173,11 +165,11 @@ describe("options of tunnels in flows", () => {
   it("are refused where they are not mapped, or are not that long", () => {
     const one = rig([0, 4]);
     const flow = (...actions: Action[]): string =>
-      code(() => one.flow({ instructions: [apply(...actions)] }));
+      codeOf(() => one.flow({ instructions: [apply(...actions)] }));
     expect(flow(set(1, 1))).toBe("NXFMFC_INVALID_TLV_FIELD");
     expect(flow({ type: "delete_field", field: "tun_metadata1" })).toBe("NXFMFC_INVALID_TLV_FIELD");
     expect(flow({ type: "push", range: range("tun_metadata0", 0, 33) })).toBe("OFPBAC_BAD_SET_LEN");
-    expect(code(() => one.flow({ match: match(option(2, 1)) }))).toBe("NXFMFC_INVALID_TLV_FIELD");
+    expect(codeOf(() => one.flow({ match: match(option(2, 1)) }))).toBe("NXFMFC_INVALID_TLV_FIELD");
     expect(one.bridge.tables.flowCount).toBe(0);
     const bucket = {
       weight: 0,

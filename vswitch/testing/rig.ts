@@ -113,3 +113,13 @@ export const output = (port: number): Action => ({ type: "output", port, maxLeng
 export const apply = (...actions: readonly Action[]): Instruction => ({ type: "apply_actions", actions });
 export const write = (...actions: readonly Action[]): Instruction => ({ type: "write_actions", actions });
 export const goto = (tableId: number): Instruction => ({ type: "goto_table", tableId });
+
+/** The code of the error with which `run` is refused, or "accepted". */
+export function codeOf(run: () => void): string {
+  try {
+    run();
+    return "accepted";
+  } catch (thrown) {
+    return (thrown as { code: string }).code;
+  }
+}

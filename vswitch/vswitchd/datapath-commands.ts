@@ -1,6 +1,6 @@
 // What ovs-appctl can ask of the flows: those of the tables, and those that are cached. Source: ovs-vswitchd(8).
 import { PlinthError } from "../../base/errors/index.js";
-import { type FlowStats, type Match, OFPG_ANY, OFPP_ANY, OFPTT_ALL } from "../../base/openflow/index.js";
+import { ALL_FLOWS, type FlowStats, type Match } from "../../base/openflow/index.js";
 import { formatDatapathFlow } from "../cli/datapath-flow-text.js";
 import { numberToBytes } from "../cli/field-text.js";
 import { formatPriorityAndMatch } from "../cli/flow-text.js";
@@ -14,15 +14,6 @@ import { unknownDatapath } from "./dpctl-arguments.js";
 import { isNamed } from "./dummy.js";
 import { isInFilter, parseFlowFilter, sortFlowWords } from "./flow-filters.js";
 import { type DatapathBridges, portNames } from "./trace-commands.js";
-
-const ALL_FLOWS = {
-  tableId: OFPTT_ALL,
-  outPort: OFPP_ANY,
-  outGroup: OFPG_ANY,
-  cookie: 0n,
-  cookieMask: 0n,
-  match: [],
-};
 
 export function datapathCommands(
   datapath: DatapathHandle,

@@ -13,6 +13,7 @@ import type { UnixctlAnswer, UnixctlCommand } from "../cli/unixctl-server.js";
 import type { DatapathHandle } from "../datapath/index.js";
 import type { DatapathNumbers } from "./datapath-numbers.js";
 import { isNamed } from "./dummy.js";
+import { OFPORT_LOCAL } from "./model.js";
 import { traceOfPort } from "./port-trace.js";
 
 interface Ports {
@@ -29,8 +30,6 @@ const FORM = "{[dp_name] odp_flow | bridge br_flow} [OPTIONS...] [-generate|pack
 const PORT_FORM = "port [br_flow | packet] [OPTIONS...]";
 const CT_FLAGS = ["new", "est", "rel", "rpl", "inv", "trk", "snat", "dnat"];
 const OPTIONS_MAX = 64;
-/** The local port's number in the database, which has 16 bits for it. */
-const OFPP_LOCAL_16 = 65534;
 /** Of --l7-len, in bytes. */
 const PAYLOAD_SIZE_MAX = 64_000;
 /** A flow of a datapath: "in_port(1),…". */
@@ -240,7 +239,7 @@ function portOf(match: Match): { readonly inPort: number; readonly port: string 
 }
 
 function openFlowNumber(ofport: number | undefined): number | undefined {
-  return ofport === OFPP_LOCAL_16 ? OFPP_LOCAL : ofport;
+  return ofport === OFPORT_LOCAL ? OFPP_LOCAL : ofport;
 }
 
 function frameOf(hex: string): Uint8Array {
@@ -262,7 +261,7 @@ function refusal(message: string): PlinthError {
 
 /** Ports of one bridge by their OpenFlow numbers; the local port is LOCAL. */
 function openFlowNames(bridge: Ports | undefined): Map<number, string> {
-  const ports = [...(bridge?.ports ?? [])].filter(([, { ofport }]) => ofport !== OFPP_LOCAL_16);
+  const ports = [...(bridge?.ports ?? [])].filter(([, { ofport }]) => ofport !== OFPORT_LOCAL);
   return new Map(ports.map(([name, { ofport }]) => [ofport, name]));
 }
 

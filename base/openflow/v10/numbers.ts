@@ -53,7 +53,7 @@ const OFPP10_MAX = 0xff00;
 
 /** The reserved ports of 1.0 are the last 16 bits of ours. */
 export function widenPort(port: number): number {
-  return port >= OFPP10_MAX ? (0xffff0000 | port) >>> 0 : port;
+  return port >= OFPP10_MAX && port <= 0xffff ? (0xffff0000 | port) >>> 0 : port;
 }
 
 export function narrowPort(port: number): number {
