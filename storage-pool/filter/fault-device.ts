@@ -31,6 +31,15 @@ export class FaultDevice implements BlockDevice {
     return this.#fault("read", offset, length) || this.#next.read(target, at, offset, length, wait);
   }
 
+  /** Each read is asked about: one by one. */
+  prepareRead(): number {
+    return -1;
+  }
+
+  finishRead(ticket: number): number {
+    return this.#next.finishRead(ticket);
+  }
+
   stageWrite(source: DataBuffer, at: number, offset: number, length: number): number {
     return this.#fault("write", offset, length) || this.#next.stageWrite(source, at, offset, length);
   }

@@ -130,6 +130,33 @@ export class NbdReplies {
     return OK;
   }
 
+  /** Bytes of a reply before what was read. */
+  get dataHead(): number {
+    return this.chunked ? this.#headSize + 8 : SIMPLE_REPLY_SIZE;
+  }
+
+  /** Room for replies of `size` bytes in all: until they are made the buffer stays where it is. */
+  reserve(size: number): void {
+    this.#room(size);
+  }
+
+  /** The one reply to a READ of which `length` bytes stand at `at`, no sooner than they would; or its error. */
+  placed(echo: Uint32Array, e: number, at: number, offset: number, length: number, error: number): void {
+    if (error !== OK) {
+      this.answer(echo, e, NBD_CMD_READ, error);
+      return;
+    }
+    const here = this.outputEnd;
+    const to = here + this.dataHead;
+    // Something before it has failed.
+    if (to !== at) this.output.bytes.copyWithin(to, at, at + length);
+    if (this.chunked) {
+      this.#head(here, echo, e, NBD_REPLY_FLAG_DONE, NBD_REPLY_TYPE_OFFSET_DATA, length + 8);
+      setUint64(this.output.view, here + this.#headSize, offset);
+    } else writeSimpleReply(this.output.view, here, echo, e, OK);
+    this.outputEnd = to + length;
+  }
+
   hole(echo: Uint32Array, e: number, offset: number, length: number, flags: number): void {
     this.#room(this.#headSize + 12);
     this.#head(this.outputEnd, echo, e, flags, NBD_REPLY_TYPE_OFFSET_HOLE, 12);

@@ -109,9 +109,6 @@ export class NbdTransmission implements FlushWaiter {
   finishedCount = 0;
   #readBytes = 0;
   #readCount = 0;
-  /** Reads that finishReads() is to answer. */
-  readonly #blocked = new Uint16Array(PENDING_MAX);
-  #blockedCount = 0;
   /** Payload of a refused request that is still to come; its header, and why it is refused. */
   #discard = 0;
   readonly #refused = new DataBuffer(EXTENDED_REQUEST_SIZE);
@@ -132,7 +129,7 @@ export class NbdTransmission implements FlushWaiter {
     this.export = target;
     this.input = input;
     this.replies = new NbdReplies(mode, target.share.counters);
-    this.#reads = new ReadReplies(target.device, this.replies);
+    this.#reads = new ReadReplies(target.device, this.replies, PENDING_MAX);
     this.#extended = mode === "extended";
     this.#requestSize = this.#extended ? EXTENDED_REQUEST_SIZE : REQUEST_SIZE;
     this.#magic = this.#extended ? NBD_EXTENDED_REQUEST_MAGIC : NBD_REQUEST_MAGIC;
@@ -407,18 +404,23 @@ export class NbdTransmission implements FlushWaiter {
   }
 
   /**
-   * Answers what was parsed; the export's device has been committed. Unless somebody is `alone` with one read, reads that
-   * have to wait for the disk are left to finishReads(): first it is asked for all of them.
+   * Answers what was parsed; the export's device has been committed. Unless somebody is `alone` with one read, short reads
+   * and those that have to wait for the disk are left to finishReads(): first it is asked for all of them.
    */
   finish(alone: boolean): void {
     const count = this.pendingCount;
-    const wait = alone && this.#readCount <= 1;
+    const only = alone && this.#readCount <= 1;
     const committed = this.export.commitResult;
     for (let n = 0; n < count; n++) {
       const error = this.#errors[n] as number;
       const type = this.#types[n] as number;
       if (type === NBD_CMD_READ) {
-        if (!this.#answerRead(n, error, wait)) this.#blocked[this.#blockedCount++] = n;
+        if (error !== OK) this.#answer(n, error);
+        else {
+          const isWhole = ((this.#flags[n] as number) & NBD_CMD_FLAG_DF) !== 0;
+          const length = this.#lengths[n] as number;
+          this.#reads.take(this.#echo, n, this.#offsets[n] as number, length, isWhole, only);
+        }
       } else if (type === NBD_CMD_BLOCK_STATUS && error === OK) this.#answerStatus(n);
       else if (type === NBD_CMD_FLUSH && error === OK) this.#waitForFlush(n);
       else if (error !== OK || committed !== OK || type === NBD_CMD_CACHE) {
@@ -427,6 +429,7 @@ export class NbdTransmission implements FlushWaiter {
       else this.#answer(n, OK);
     }
     if (this.#zeroed > 0 && this.#zeroError === OK) this.#zeroError = committed;
+    this.#reads.prepare();
     this.pendingCount = 0;
     this.#readBytes = 0;
     this.#readCount = 0;
@@ -435,8 +438,7 @@ export class NbdTransmission implements FlushWaiter {
 
   /** Answers the reads that finish() left; before anything more is parsed. */
   finishReads(): void {
-    for (let i = 0; i < this.#blockedCount; i++) this.#answerRead(this.#blocked[i] as number, OK, true);
-    this.#blockedCount = 0;
+    this.#reads.finish(this.#echo);
   }
 
   #waitForFlush(n: number): void {
@@ -462,18 +464,6 @@ export class NbdTransmission implements FlushWaiter {
 
   #answer(n: number, error: number): void {
     this.replies.answer(this.#echo, n * ECHO_WORDS, this.#types[n] as number, error);
-  }
-
-  /** False when the disk would have to be waited for: nothing was said. */
-  #answerRead(n: number, error: number, wait: boolean): boolean {
-    if (error !== OK) {
-      this.#answer(n, error);
-      return true;
-    }
-    const isWhole = ((this.#flags[n] as number) & NBD_CMD_FLAG_DF) !== 0;
-    const offset = this.#offsets[n] as number;
-    const length = this.#lengths[n] as number;
-    return this.#reads.answer(this.#echo, n * ECHO_WORDS, offset, length, isWhole, wait);
   }
 
   /** One chunk for each context that is asked for. */

@@ -81,6 +81,14 @@ test("an encrypted volume holds no plaintext on its disks or in its maps, and re
     expect(open.read(target, 0, 0, 16 * MIB)).toBe(0);
     return createHash("sha256").update(target.bytes).digest("hex");
   };
+  const tickets = [0, 1, 2].map((block) =>
+    volume.prepareRead(buffer, block * BLOCK_SIZE, 4 * MIB + block * BLOCK_SIZE, BLOCK_SIZE),
+  );
+  buffer.bytes.fill(0);
+  expect(tickets.map((ticket) => volume.finishRead(ticket))).toEqual([0, 0, 0]);
+  for (let at = 0; at < 3 * BLOCK_SIZE; at += 32) {
+    expect(buffer.bytes.subarray(at, at + 32).equals(marker)).toBe(true);
+  }
   const before = digest();
   expect(volume.flush()).toBe(0);
   memory.reopen();

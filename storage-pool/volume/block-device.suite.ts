@@ -13,7 +13,7 @@ type Step =
       readonly length: number;
       readonly fill: number;
     }
-  | { readonly kind: "read" | "extents"; readonly offset: number; readonly length: number }
+  | { readonly kind: "read" | "prepared" | "extents"; readonly offset: number; readonly length: number }
   | { readonly kind: "commit" | "flush" };
 
 const range = fc
@@ -31,6 +31,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 2, arbitrary: range.map((at) => ({ kind: "unmap" as const, ...at, fill: 0 })) },
   { weight: 1, arbitrary: range.map((at) => ({ kind: "zeroes" as const, ...at, fill: 0 })) },
   { weight: 3, arbitrary: range.map((at) => ({ kind: "read" as const, ...at })) },
+  { weight: 2, arbitrary: range.map((at) => ({ kind: "prepared" as const, ...at })) },
   { weight: 1, arbitrary: range.map((at) => ({ kind: "extents" as const, ...at })) },
   { weight: 1, arbitrary: fc.constantFrom<Step>({ kind: "commit" }, { kind: "flush" }) },
 );
@@ -114,6 +115,10 @@ function play(device: BlockDevice, model: Uint8Array, buffer: DataBuffer, each: 
         ),
       ).toBe(0);
       return;
+    case "prepared":
+      expect(device.commit()).toBe(0);
+      checkPrepared(device, model, each.offset, each.length);
+      return;
     case "extents":
       checkExtents(device, model, each.offset, each.length);
       return;
@@ -123,6 +128,21 @@ function play(device: BlockDevice, model: Uint8Array, buffer: DataBuffer, each: 
     case "flush":
       expect(device.flush()).toBe(0);
   }
+}
+
+/** The range in parts that are read together, each into its own place. */
+function checkPrepared(device: BlockDevice, model: Uint8Array, offset: number, length: number): void {
+  const target = new DataBuffer(length);
+  const parts: { at: number; size: number; ticket: number }[] = [];
+  for (let at = 0; at < length; ) {
+    const size = Math.min(length - at, 4096 * (1 + (parts.length % 2)));
+    parts.push({ at, size, ticket: device.prepareRead(target, at, offset + at, size) });
+    at += size;
+  }
+  for (const { at, size, ticket } of parts) {
+    expect(ticket < 0 ? device.read(target, at, offset + at, size) : device.finishRead(ticket)).toBe(0);
+  }
+  expect(Buffer.compare(target.bytes, model.subarray(offset, offset + length))).toBe(0);
 }
 
 /** Runs cover the range exactly, alternate, and a hole holds nothing but zeros. */

@@ -24,6 +24,14 @@ export interface BlockDevice {
    */
   read(target: DataBuffer, at: number, offset: number, length: number, wait?: boolean): number;
   /**
+   * Begins a read that may be carried out together with others: those of one pool that are prepared before the first is
+   * finished cost one system call. A ticket for `finishRead`, or −1 when `read` is to be used. Until then `target` is not
+   * touched, and nothing is staged. The first prepareRead after a finishRead ends the tickets of the pool.
+   */
+  prepareRead(target: DataBuffer, at: number, offset: number, length: number): number;
+  /** How a prepared read ended, 0 or EIO: each ticket once. What fails for one fails for no other. */
+  finishRead(ticket: number): number;
+  /**
    * Takes the bytes before it returns: `source` may be changed afterwards. ENOSPC leaves nothing half-written. Whole
    * blocks of zeros need not be stored.
    */

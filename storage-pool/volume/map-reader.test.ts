@@ -149,3 +149,87 @@ test("a bad block without another copy is an error for whatever has it, and for 
   expect(target.bytes.subarray(0, before).equals(expected.subarray(0, before))).toBe(true);
   expect(volume.read(target, 0, (bad + 1) * BLOCK_SIZE, 64 * BLOCK_SIZE)).toBe(OK);
 });
+
+/** Every block of the volume as a read of its own, all together; the results. */
+function readTogether(volume: Volume, target: DataBuffer, blocks: readonly number[]): number[] {
+  const tickets = blocks.map((block, i) =>
+    volume.prepareRead(target, i * BLOCK_SIZE, block * BLOCK_SIZE, BLOCK_SIZE),
+  );
+  expect(Math.min(...tickets)).toBeGreaterThanOrEqual(0);
+  return tickets.map((ticket) => volume.finishRead(ticket));
+}
+
+const blocksFrom = (first: number, count: number) => Array.from({ length: count }, (_, i) => first + i);
+
+test.each([
+  ["1", 64],
+  ["1", 2],
+  ["0", 64],
+])("reads that came together are one system call (io_uring %s, %i of them)", (ring, count) => {
+  process.env["PLINTH_IO_URING"] = ring;
+  const { volume, expected } = scattered(1);
+  const submit = vi.spyOn(IoUring.prototype, "submit");
+  const target = new DataBuffer(64 * BLOCK_SIZE);
+  for (let first = 0; first < BLOCKS; first += 64) {
+    const blocks = blocksFrom(first, count);
+    target.bytes.fill(0xee);
+    expect(readTogether(volume, target, blocks)).toEqual(blocks.map(() => OK));
+    const length = count * BLOCK_SIZE;
+    const from = first * BLOCK_SIZE;
+    expect(target.bytes.subarray(0, length).equals(expected.subarray(from, from + length))).toBe(true);
+  }
+  const calls = submit.mock.calls.length;
+  submit.mockRestore();
+  expect(calls).toBe(count > 2 && probeIoUring() === undefined ? BLOCKS / 64 : 0);
+});
+
+test.each(["1", "0"])("of reads that came together only that of a bad block fails (io_uring %s)", (ring) => {
+  process.env["PLINTH_IO_URING"] = ring;
+  const { volume, expected } = scattered(1);
+  const bad = storedBlock(volume, 200);
+  spoil(volume, bad);
+  const blocks = blocksFrom(bad - 10, 20);
+  const target = new DataBuffer(20 * BLOCK_SIZE);
+  expect(readTogether(volume, target, blocks)).toEqual(blocks.map((block) => (block === bad ? EIO : OK)));
+  for (const [i, block] of blocks.entries()) {
+    if (block === bad) continue;
+    const from = block * BLOCK_SIZE;
+    const found = target.bytes.subarray(i * BLOCK_SIZE, (i + 1) * BLOCK_SIZE);
+    expect(found.equals(expected.subarray(from, from + BLOCK_SIZE))).toBe(true);
+  }
+});
+
+test("a bad block among reads that came together is put right from the other copy", () => {
+  const { volume, expected } = scattered(2);
+  const bad = storedBlock(volume, 200);
+  spoil(volume, bad);
+  const target = new DataBuffer(20 * BLOCK_SIZE);
+  const from = (bad - 10) * BLOCK_SIZE;
+  for (let n = 0; n < 2; n++) {
+    target.bytes.fill(0xee);
+    expect(readTogether(volume, target, blocksFrom(bad - 10, 20)).every((result) => result === OK)).toBe(
+      true,
+    );
+    expect(target.bytes.equals(expected.subarray(from, from + target.bytes.byteLength))).toBe(true);
+    expect((pool as Pool).reader.repairedBlocks).toBe(1);
+  }
+});
+
+test("parts of blocks, long reads and more than fit are to be read alone; tickets end with the next batch", () => {
+  const { volume, expected } = scattered(1);
+  const target = new DataBuffer(BLOCKS * BLOCK_SIZE);
+  expect(volume.prepareRead(target, 0, 512, BLOCK_SIZE)).toBe(-1);
+  expect(volume.prepareRead(target, 0, 0, 512)).toBe(-1);
+  expect(volume.prepareRead(target, 0, 0, 65 * BLOCK_SIZE)).toBe(-1);
+  const tickets = blocksFrom(0, BLOCKS).map((block) =>
+    volume.prepareRead(target, block * BLOCK_SIZE, block * BLOCK_SIZE, BLOCK_SIZE),
+  );
+  expect(tickets.slice(0, 256)).toEqual(blocksFrom(0, 256));
+  expect(new Set(tickets.slice(256))).toEqual(new Set([-1]));
+  // Nobody asks for most of them.
+  expect(volume.finishRead(0)).toBe(OK);
+  const block = storedBlock(volume, 300);
+  expect(readTogether(volume, target, [block])).toEqual([OK]);
+  const from = block * BLOCK_SIZE;
+  expect(target.bytes.subarray(0, BLOCK_SIZE).equals(expected.subarray(from, from + BLOCK_SIZE))).toBe(true);
+});

@@ -5,8 +5,6 @@
 //
 // Invariant: bytes are returned only if their checksum is the one in the map. Thread: the pool's worker. Hot: yes.
 import { DataBuffer } from "../disk/data-buffer.js";
-import type { Disk } from "../disk/disk.js";
-import { ReadBatch } from "../disk/read-batch.js";
 import { EAGAIN, EIO, OK } from "../errors.js";
 import { BLOCK_SIZE } from "../limits.js";
 import { bufferChecksum } from "../log/checksum.js";
@@ -15,21 +13,18 @@ import { runChecksum } from "../log/run-checksum.js";
 import type { Segment, SegmentTable } from "../log/segment-table.js";
 import type { BlockCipher } from "./block-cipher.js";
 import type { BlockMap } from "./block-map.js";
+import { BlockRuns, copyOf } from "./block-runs.js";
+import { PreparedReads } from "./prepared-reads.js";
 
 /** Blocks read and then checked at a time, so that they are still in the processor's cache. */
 const GROUP_MAX = 64;
-/** Fewer runs are read one by one. */
-const BATCH_MIN = 3;
 
 export class MapReader {
   readonly #table: SegmentTable;
   readonly #scratch = new DataBuffer(BLOCK_SIZE);
-  readonly #batch = new ReadBatch(GROUP_MAX);
-  /** The runs of a group: first block in it, blocks, location, and how reading went. */
-  readonly #firsts = new Uint32Array(GROUP_MAX);
-  readonly #counts = new Uint32Array(GROUP_MAX);
-  readonly #locations = new Float64Array(GROUP_MAX);
-  readonly #results = new Int32Array(GROUP_MAX);
+  /** Of the group that is read now. */
+  readonly #group: BlockRuns;
+  readonly #prepared: PreparedReads;
   /** Blocks put right from another copy, and blocks of which no good copy was left. */
   repairedBlocks = 0;
   /** Requests served; for telling whether clients are busy. */
@@ -40,6 +35,8 @@ export class MapReader {
 
   constructor(table: SegmentTable) {
     this.#table = table;
+    this.#group = new BlockRuns(table, GROUP_MAX);
+    this.#prepared = new PreparedReads(table);
   }
 
   /** Any range inside the map, decrypted by `cipher` if it is given; 0, EIO, or EAGAIN if `wait` is false. */
@@ -109,9 +106,42 @@ export class MapReader {
     return outcome;
   }
 
+  /**
+   * As readBlocks, but the disks are asked with the first finish(), for everything that is prepared by then in one system
+   * call. Its ticket; −1 when it is to be read by itself: it is long, a block of it is lost, or much is prepared already.
+   * The first prepare() after a finish() ends all tickets. `target` is not to be touched until then.
+   */
+  prepare(
+    map: BlockMap,
+    target: DataBuffer,
+    at: number,
+    block: number,
+    count: number,
+    cipher?: BlockCipher | undefined,
+  ): number {
+    if (count > GROUP_MAX) return -1;
+    const ticket = this.#prepared.add(map, target, at, block, count, cipher);
+    if (ticket >= 0) this.readCount++;
+    return ticket;
+  }
+
+  /** 0 or EIO, once for each ticket. */
+  finish(ticket: number): number {
+    const prepared = this.#prepared;
+    prepared.run();
+    const target = prepared.targets[ticket] as DataBuffer;
+    const map = prepared.maps[ticket] as BlockMap;
+    const cipher = prepared.ciphers[ticket];
+    prepared.forget(ticket);
+    const from = prepared.firstRuns[ticket] as number;
+    const end = prepared.endRuns[ticket] as number;
+    return this.#check(prepared.runs, from, end, map, target, cipher, true);
+  }
+
   /** Nothing is under way. Reads one by one from now on. */
   close(): void {
-    this.#batch.close();
+    this.#group.close();
+    this.#prepared.close();
   }
 
   /** A block that is stored and good, the short way; anything but OK and EAGAIN asks for the long one. */
@@ -126,7 +156,7 @@ export class MapReader {
     const location = map.location(block);
     if (location === 0 || location === LOCATION_LOST) return EIO;
     const segment = this.#table.of(location);
-    const copy = this.#copyOf(segment);
+    const copy = copyOf(segment);
     const disk = segment.disks[copy];
     if (disk === undefined) return EIO;
     const offset = (location & (SEGMENT_BLOCKS - 1)) * BLOCK_SIZE;
@@ -146,123 +176,68 @@ export class MapReader {
     cipher: BlockCipher | undefined,
     wait: boolean,
   ): number {
-    const runs = this.#findRuns(map, target, at, block, count);
-    if (runs < 0) return EIO;
-    if (runs < BATCH_MIN || !this.#readTogether(target, at, runs, wait)) {
-      for (let n = 0; n < runs; n++) this.#results[n] = this.#readOne(target, at, n, wait);
+    const runs = this.#group;
+    runs.clear();
+    const lost = runs.add(map, target, at, block, count);
+    if (lost >= 0) {
+      this.#lose(map, lost);
+      return EIO;
     }
+    runs.read(wait);
+    return this.#check(runs, 0, runs.count, map, target, cipher, wait);
+  }
+
+  /** What was read of one range, runs `from` to `end`: checked, repaired and decrypted. */
+  #check(
+    runs: BlockRuns,
+    from: number,
+    end: number,
+    map: BlockMap,
+    target: DataBuffer,
+    cipher: BlockCipher | undefined,
+    wait: boolean,
+  ): number {
     let outcome: number = OK;
-    for (let n = 0; n < runs; ) {
+    for (let n = from; n < end; ) {
       // Runs that are side by side in the target are checked together.
       let behind = n + 1;
-      let blocks = this.#counts[n] as number;
-      const first = this.#firsts[n] as number;
-      if (this.#results[n] === OK) {
-        while (behind < runs && this.#results[behind] === OK && this.#firsts[behind] === first + blocks) {
-          blocks += this.#counts[behind++] as number;
+      let blocks = runs.counts[n] as number;
+      const first = runs.blocks[n] as number;
+      const at = runs.places[n] as number;
+      if (runs.results[n] === OK) {
+        while (behind < end && runs.results[behind] === OK && runs.blocks[behind] === first + blocks) {
+          blocks += runs.counts[behind++] as number;
         }
       }
-      const waits = this.#results[n] === EAGAIN && !wait;
+      const waits = runs.results[n] === EAGAIN && !wait;
       if (waits) outcome = EAGAIN;
-      else if (
-        this.#results[n] !== OK ||
-        !this.#isGood(map, target, at + first * BLOCK_SIZE, block + first, blocks)
-      ) {
-        for (; n < behind; n++) if (!this.#readSingly(map, target, at, block, n)) return EIO;
+      else if (runs.results[n] !== OK || !this.#isGood(map, target, at, first, blocks)) {
+        for (; n < behind; n++) if (!this.#checkSingly(runs, n, map, target)) return EIO;
       }
-      if (!waits) cipher?.decrypt(target, at + first * BLOCK_SIZE, block + first, blocks);
+      if (!waits) cipher?.decrypt(target, at, first, blocks);
       n = behind;
     }
     return outcome;
   }
 
-  /** Splits a group into runs, and fills in its holes. How many there are, or −1 when a block of it is lost. */
-  #findRuns(map: BlockMap, target: DataBuffer, at: number, block: number, count: number): number {
-    let runs = 0;
-    for (let i = 0; i < count; ) {
-      const location = map.location(block + i);
-      let run = 1;
-      if (location === 0) {
-        while (i + run < count && map.location(block + i + run) === 0) run++;
-        target.bytes.fill(0, at + i * BLOCK_SIZE, at + (i + run) * BLOCK_SIZE);
-      } else if (location === LOCATION_LOST) {
-        this.lostBlocks++;
-        this.onLost?.(map, block + i);
-        return -1;
-      } else {
-        const max = Math.min(count - i, SEGMENT_BLOCKS - (location & (SEGMENT_BLOCKS - 1)));
-        while (run < max && map.location(block + i + run) === location + run) run++;
-        this.#firsts[runs] = i;
-        this.#counts[runs] = run;
-        this.#locations[runs++] = location;
-      }
-      i += run;
-    }
-    return runs;
-  }
-
-  /** The first copy of a segment that can be read, as far as is known. */
-  #copyOf({ disks }: Segment): number {
-    let copy = 0;
-    while (copy + 1 < disks.length && !(disks[copy] as Disk).online) copy++;
-    return copy;
-  }
-
-  #readOne(target: DataBuffer, at: number, n: number, wait: boolean): number {
-    const location = this.#locations[n] as number;
-    const segment = this.#table.of(location);
-    const copy = this.#copyOf(segment);
-    const disk = segment.disks[copy];
-    if (disk === undefined) return EIO;
-    const offset = (location & (SEGMENT_BLOCKS - 1)) * BLOCK_SIZE;
-    const to = at + (this.#firsts[n] as number) * BLOCK_SIZE;
-    const length = (this.#counts[n] as number) * BLOCK_SIZE;
-    return disk.read(segment.slots[copy] as number, target, to, length, offset, wait);
-  }
-
-  /** False when nothing was read: some disk has no descriptor, or there is no io_uring. */
-  #readTogether(target: DataBuffer, at: number, runs: number, wait: boolean): boolean {
-    for (let n = 0; n < runs; n++) {
-      const segment = this.#table.of(this.#locations[n] as number);
-      const disk = segment.disks[this.#copyOf(segment)];
-      if (disk === undefined || disk.file.descriptor < 0) return false;
-    }
-    const batch = this.#batch;
-    if (!batch.begin()) return false;
-    for (let n = 0; n < runs; n++) {
-      const location = this.#locations[n] as number;
-      const segment = this.#table.of(location);
-      const copy = this.#copyOf(segment);
-      const disk = segment.disks[copy] as Disk;
-      const offset = (location & (SEGMENT_BLOCKS - 1)) * BLOCK_SIZE;
-      const to = at + (this.#firsts[n] as number) * BLOCK_SIZE;
-      const length = (this.#counts[n] as number) * BLOCK_SIZE;
-      const position = disk.position(segment.slots[copy] as number) + offset;
-      batch.add(disk.file.descriptor, target.address + to, length, position, wait);
-    }
-    batch.run();
-    for (let n = 0; n < runs; n++) {
-      const result = batch.results[n] as number;
-      // Cut short or failed: the plain way knows what to do.
-      this.#results[n] =
-        result === EIO || (result === EAGAIN && wait) ? this.#readOne(target, at, n, wait) : result;
-    }
-    return true;
+  #lose(map: BlockMap, block: number): void {
+    this.lostBlocks++;
+    this.onLost?.(map, block);
   }
 
   /** A run of which something is bad, block by block. False when one is lost. */
-  #readSingly(map: BlockMap, target: DataBuffer, at: number, block: number, n: number): boolean {
-    const location = this.#locations[n] as number;
+  #checkSingly(runs: BlockRuns, n: number, map: BlockMap, target: DataBuffer): boolean {
+    const location = runs.locations[n] as number;
     const segment = this.#table.of(location);
-    const count = this.#counts[n] as number;
+    const count = runs.counts[n] as number;
     for (let i = 0; i < count; i++) {
-      const at0 = (this.#firsts[n] as number) + i;
-      const here = at + at0 * BLOCK_SIZE;
-      const expected = map.checksum(block + at0);
-      if (this.#results[n] === OK && bufferChecksum(target, here, BLOCK_SIZE) === expected) continue;
+      const block = (runs.blocks[n] as number) + i;
+      const here = (runs.places[n] as number) + i * BLOCK_SIZE;
+      const expected = map.checksum(block);
+      if (runs.results[n] === OK && bufferChecksum(target, here, BLOCK_SIZE) === expected) continue;
       const offset = ((location & (SEGMENT_BLOCKS - 1)) + i) * BLOCK_SIZE;
       if (this.repair(segment, offset, expected, target, here)) continue;
-      this.onLost?.(map, block + at0);
+      this.onLost?.(map, block);
       return false;
     }
     return true;

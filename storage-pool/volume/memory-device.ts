@@ -1,6 +1,6 @@
 // A BlockDevice in memory: for tests, and the simplest example of the contract. Thread: any.
 import type { DataBuffer } from "../disk/data-buffer.js";
-import { OK } from "../errors.js";
+import { EIO, OK } from "../errors.js";
 import { BLOCK_SIZE } from "../limits.js";
 import type { BlockDevice, ExtentVisitor } from "./block-device.js";
 
@@ -21,6 +21,15 @@ export class MemoryDevice implements BlockDevice {
   read(target: DataBuffer, at: number, offset: number, length: number): number {
     target.bytes.set(this.#bytes.subarray(offset, offset + length), at);
     return OK;
+  }
+
+  /** There is nothing to be saved. */
+  prepareRead(): number {
+    return -1;
+  }
+
+  finishRead(): number {
+    return EIO;
   }
 
   stageWrite(source: DataBuffer, at: number, offset: number, length: number): number {

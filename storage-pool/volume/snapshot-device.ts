@@ -21,7 +21,15 @@ export class SnapshotDevice implements BlockDevice {
   }
 
   read(target: DataBuffer, at: number, offset: number, length: number, wait = true): number {
-    return this.#volume.readRoot(this.#root, target, at, offset, length, wait);
+    return this.#volume.read(target, at, offset, length, wait, this.#root);
+  }
+
+  prepareRead(target: DataBuffer, at: number, offset: number, length: number): number {
+    return this.#volume.prepareRead(target, at, offset, length, this.#root);
+  }
+
+  finishRead(ticket: number): number {
+    return this.#volume.finishRead(ticket);
   }
 
   stageWrite(): number {

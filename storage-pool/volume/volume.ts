@@ -174,20 +174,25 @@ export class Volume implements BlockDevice {
     return this.keyId !== "" && this.cipher === undefined;
   }
 
-  read(target: DataBuffer, at: number, offset: number, length: number, wait = true): number {
-    return this.readRoot(this.head, target, at, offset, length, wait);
-  }
-
-  /** The same of a snapshot of it. */
-  readRoot(
-    { map }: Root,
+  /** `root`: a snapshot of it. */
+  read(
     target: DataBuffer,
     at: number,
     offset: number,
     length: number,
     wait = true,
+    { map }: Root = this.head,
   ): number {
     return this.locked ? EIO : this.#reader.read(map, target, at, offset, length, this.cipher, wait);
+  }
+
+  prepareRead(target: DataBuffer, at: number, offset: number, length: number, { map } = this.head): number {
+    if (this.locked || offset % BLOCK_SIZE !== 0 || length % BLOCK_SIZE !== 0) return -1;
+    return this.#reader.prepare(map, target, at, offset / BLOCK_SIZE, length / BLOCK_SIZE, this.cipher);
+  }
+
+  finishRead(ticket: number): number {
+    return this.#reader.finish(ticket);
   }
 
   stageWrite(source: DataBuffer, at: number, offset: number, length: number): number {

@@ -370,8 +370,16 @@ export class World extends Surroundings {
     const content = new Uint32Array(VOLUME_BLOCKS);
     const lost = new Set<number>();
     if (device.read(this.buffer, 0, 0, VOLUME_BLOCKS * BLOCK) !== 0) {
+      // Together: what is bad fails for itself only.
+      const tickets = Array.from({ length: VOLUME_BLOCKS }, (_, block) =>
+        device.prepareRead(this.buffer, block * BLOCK, block * BLOCK, BLOCK),
+      );
       for (let block = 0; block < VOLUME_BLOCKS; block++) {
-        const result = device.read(this.buffer, block * BLOCK, block * BLOCK, BLOCK);
+        const ticket = tickets[block] as number;
+        const result =
+          ticket < 0
+            ? device.read(this.buffer, block * BLOCK, block * BLOCK, BLOCK)
+            : device.finishRead(ticket);
         if (result === 0) continue;
         if (!this.rots) throw new Error(`block ${block} of ${what} cannot be read (${result})`);
         lost.add(block);

@@ -1,0 +1,145 @@
+// Runs: blocks of a range that lie side by side on a disk, read several in one system call.
+//
+//   clear ─► add (a range: its runs) … ─► read ─► results[run]
+//
+// Thread: the pool's worker. Hot: yes.
+import type { DataBuffer } from "../disk/data-buffer.js";
+import type { Disk } from "../disk/disk.js";
+import { ReadBatch } from "../disk/read-batch.js";
+import { EAGAIN, EIO } from "../errors.js";
+import { BLOCK_SIZE } from "../limits.js";
+import { LOCATION_LOST, SEGMENT_BLOCKS } from "../log/format.js";
+import type { Segment, SegmentTable } from "../log/segment-table.js";
+import type { BlockMap } from "./block-map.js";
+
+/** Fewer runs are read one by one. */
+const BATCH_MIN = 3;
+
+export class BlockRuns {
+  count = 0;
+  /** Of each run: its first block, how many it has, where the first lies, where it goes in its target, how reading went. */
+  readonly blocks: Float64Array;
+  readonly counts: Uint32Array;
+  readonly locations: Float64Array;
+  readonly places: Float64Array;
+  readonly results: Int32Array;
+  readonly #targets: (DataBuffer | undefined)[];
+  readonly #table: SegmentTable;
+  readonly #batch: ReadBatch;
+  readonly #size: number;
+
+  constructor(table: SegmentTable, size: number) {
+    this.#table = table;
+    this.#size = size;
+    this.#batch = new ReadBatch(size);
+    this.blocks = new Float64Array(size);
+    this.counts = new Uint32Array(size);
+    this.locations = new Float64Array(size);
+    this.places = new Float64Array(size);
+    this.results = new Int32Array(size);
+    this.#targets = new Array<DataBuffer | undefined>(size).fill(undefined);
+  }
+
+  /** How many more runs fit. */
+  get room(): number {
+    return this.#size - this.count;
+  }
+
+  clear(): void {
+    this.count = 0;
+  }
+
+  /**
+   * Splits a range of at most `room` blocks into runs, and fills in its holes. −1, or a block of it that is lost: nothing
+   * was added then.
+   */
+  add(map: BlockMap, target: DataBuffer, at: number, block: number, count: number): number {
+    let n = this.count;
+    for (let i = 0; i < count; ) {
+      const location = map.location(block + i);
+      let run = 1;
+      if (location === 0) {
+        while (i + run < count && map.location(block + i + run) === 0) run++;
+        target.bytes.fill(0, at + i * BLOCK_SIZE, at + (i + run) * BLOCK_SIZE);
+      } else if (location === LOCATION_LOST) {
+        return block + i;
+      } else {
+        const max = Math.min(count - i, SEGMENT_BLOCKS - (location & (SEGMENT_BLOCKS - 1)));
+        while (run < max && map.location(block + i + run) === location + run) run++;
+        this.blocks[n] = block + i;
+        this.counts[n] = run;
+        this.locations[n] = location;
+        this.places[n] = at + i * BLOCK_SIZE;
+        this.#targets[n++] = target;
+      }
+      i += run;
+    }
+    this.count = n;
+    return -1;
+  }
+
+  /** Reads what was added since clear(). With `wait` false results may be EAGAIN; the disks have been asked. */
+  read(wait: boolean): void {
+    const { count, results } = this;
+    if (count < BATCH_MIN || !this.#readTogether(wait)) {
+      // The disks are asked for all before one is waited for.
+      const waitFirst = wait && count === 1;
+      for (let n = 0; n < count; n++) results[n] = this.#readOne(n, waitFirst);
+      for (let n = 0; wait && n < count; n++) if (results[n] === EAGAIN) results[n] = this.#readOne(n, true);
+    }
+    for (let n = 0; n < count; n++) this.#targets[n] = undefined;
+  }
+
+  #readOne(n: number, wait: boolean): number {
+    const location = this.locations[n] as number;
+    const segment = this.#table.of(location);
+    const copy = copyOf(segment);
+    const disk = segment.disks[copy];
+    if (disk === undefined) return EIO;
+    const offset = (location & (SEGMENT_BLOCKS - 1)) * BLOCK_SIZE;
+    const target = this.#targets[n] as DataBuffer;
+    const length = (this.counts[n] as number) * BLOCK_SIZE;
+    return disk.read(segment.slots[copy] as number, target, this.places[n] as number, length, offset, wait);
+  }
+
+  /** False when nothing was read: some disk has no descriptor, or there is no io_uring. */
+  #readTogether(wait: boolean): boolean {
+    const { count } = this;
+    for (let n = 0; n < count; n++) {
+      const segment = this.#table.of(this.locations[n] as number);
+      const disk = segment.disks[copyOf(segment)];
+      if (disk === undefined || disk.file.descriptor < 0) return false;
+    }
+    const batch = this.#batch;
+    if (!batch.begin()) return false;
+    for (let n = 0; n < count; n++) {
+      const location = this.locations[n] as number;
+      const segment = this.#table.of(location);
+      const copy = copyOf(segment);
+      const disk = segment.disks[copy] as Disk;
+      const offset = (location & (SEGMENT_BLOCKS - 1)) * BLOCK_SIZE;
+      const address = (this.#targets[n] as DataBuffer).address + (this.places[n] as number);
+      const length = (this.counts[n] as number) * BLOCK_SIZE;
+      const position = disk.position(segment.slots[copy] as number) + offset;
+      batch.add(disk.file.descriptor, address, length, position, wait);
+    }
+    batch.run();
+    for (let n = 0; n < count; n++) {
+      const result = batch.results[n] as number;
+      // Cut short or failed: the plain way knows what to do.
+      this.results[n] = result === EIO || (result === EAGAIN && wait) ? this.#readOne(n, wait) : result;
+    }
+    return true;
+  }
+
+  close(): void {
+    this.#batch.close();
+  }
+}
+
+/** The first copy of a segment that can be read, as far as is known. */
+export function copyOf({ disks }: Segment): number {
+  let copy = 0;
+  while (copy + 1 < disks.length && !(disks[copy] as Disk).online) copy++;
+  return copy;
+}
