@@ -85,3 +85,8 @@ export const EAGAIN = 11;
 export const EINVAL = 22;
 export const ENOSPC = 28;
 export const ENOTSUP = 95;
+
+/** What the disk below says, in the words a device may use. */
+export function toDeviceError(errno: number): number {
+  return errno === OK || errno === ENOSPC || errno === EIO ? errno : EIO;
+}

@@ -6,7 +6,7 @@
 // Invariants: every answered write is in the page cache; after power loss the volume is a prefix of its writes that
 // contains everything up to the last successful flush. Thread: the pool's worker. Hot: yes.
 import { DataBuffer } from "../disk/data-buffer.js";
-import { EAGAIN, EIO, ENOSPC, OK } from "../errors.js";
+import { EAGAIN, EIO, OK, toDeviceError } from "../errors.js";
 import { BLOCK_SIZE } from "../limits.js";
 import { RECORD_DATA, RECORD_MARK } from "../log/format.js";
 import { LogWriter, type LogWriterOptions } from "../log/log-writer.js";
@@ -496,9 +496,4 @@ export class Volume implements BlockDevice {
 function isZeroBlock(source: DataBuffer, at: number): boolean {
   if (source.view.getUint32(at) !== 0) return false;
   return source.bytes.compare(ZEROES.bytes, 0, BLOCK_SIZE, at, at + BLOCK_SIZE) === 0;
-}
-
-/** What the disk below says, in the words a device may use. */
-function toDeviceError(errno: number): number {
-  return errno === OK || errno === ENOSPC || errno === EIO ? errno : EIO;
 }

@@ -11,6 +11,7 @@ import { mergedKeyframes } from "../../storage-pool/pool/keyframes.js";
 import type { BlockDevice } from "../../storage-pool/volume/block-device.js";
 import { SnapshotDevice } from "../../storage-pool/volume/snapshot-device.js";
 import { differences, LOST, Model, same, VOLUME_BLOCKS, type Write } from "./storage-model.js";
+import { readBlocksTogether } from "./storage-reads.js";
 import { NO_FAULTS, SimulatedCrash } from "./storage-simulator.js";
 import { EndOfWorld, type MutableSpec, Surroundings } from "./storage-surroundings.js";
 import { overwrite, rewind, trash } from "./storage-travel.js";
@@ -371,15 +372,7 @@ export class World extends Surroundings {
     const lost = new Set<number>();
     if (device.read(this.buffer, 0, 0, VOLUME_BLOCKS * BLOCK) !== 0) {
       // Together: what is bad fails for itself only.
-      const tickets = Array.from({ length: VOLUME_BLOCKS }, (_, block) =>
-        device.prepareRead(this.buffer, block * BLOCK, block * BLOCK, BLOCK),
-      );
-      for (let block = 0; block < VOLUME_BLOCKS; block++) {
-        const ticket = tickets[block] as number;
-        const result =
-          ticket < 0
-            ? device.read(this.buffer, block * BLOCK, block * BLOCK, BLOCK)
-            : device.finishRead(ticket);
+      for (const [block, result] of readBlocksTogether(device, this.buffer, VOLUME_BLOCKS).entries()) {
         if (result === 0) continue;
         if (!this.rots) throw new Error(`block ${block} of ${what} cannot be read (${result})`);
         lost.add(block);
