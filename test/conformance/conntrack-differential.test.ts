@@ -252,7 +252,8 @@ class Traffic {
     const isSyn = (flags & SYN) !== 0;
     const sequence = ((one.next[from] as number) + (isSyn ? 0 : 1 + stray)) >>> 0;
     // Who has not been answered has sent nothing yet behind its SYN: the next SYN is to have the same number.
-    const size = flags === ACK && random.chance(0.5) && one.begun[1] ? random.below(100) : 0;
+    // Not one octet alone: were it lost, Open vSwitch would count to its reset from the SYN and not from behind it.
+    const size = flags === ACK && random.chance(0.5) && one.begun[1] ? 2 + random.below(98) : 0;
     const acknowledgment = (flags & ACK) !== 0 ? ((one.next[1 - from] as number) + 1) >>> 0 : 0;
     const options = isSyn ? Uint8Array.of(1, 3, 3, from === 0 ? 7 : 4) : new Uint8Array(0);
     const inside = one.ends;
