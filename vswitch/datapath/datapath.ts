@@ -7,6 +7,7 @@ import { Batch, type PacketPool } from "../../base/packet/index.js";
 import { type ConnectionMemory, Conntrack } from "../conntrack/index.js";
 import { DROP_REASONS } from "../flow/index.js";
 import type { MacTable } from "../learn/index.js";
+import type { PatchPort } from "../port/index.js";
 import { Bridge } from "./bridge.js";
 import type { BridgeEvent } from "./events.js";
 import { ExpressLane } from "./express-lane.js";
@@ -127,6 +128,10 @@ export class Datapath {
       for (let p = 0; p < bridge.slots.length; p++) {
         const slot = bridge.slots[p]!;
         if (slot.queues !== undefined) moved += bridge.release(slot, nowMs);
+        if (slot.patch !== null) {
+          received += this.#passPatch(bridge, slot, slot.patch, nowMs);
+          continue;
+        }
         if (!turns.begins(slot.turn)) continue;
         // Who sits turns out is seldom there when all are measured.
         const isMeasured = slot.turn.turnsOut > 0;
@@ -161,6 +166,12 @@ export class Datapath {
       for (let p = 0; p < bridge.slots.length; p++) {
         const slot = bridge.slots[p]!;
         if (slot.queues !== undefined) moved += bridge.release(slot, nowMs);
+        if (slot.patch !== null) {
+          received += this.#passPatch(bridge, slot, slot.patch, nowMs);
+          this.#clock.read();
+          meter.stage(STAGE_FORWARD);
+          continue;
+        }
         if (!turns.begins(slot.turn)) continue;
         this.#begin(bridge);
         const count = express.receive(bridge, slot, batch, nowMs);
@@ -189,6 +200,20 @@ export class Datapath {
     this.#judgeTurns();
     this.received += received;
     if (received > 0) this.deliver();
+    return received;
+  }
+
+  /**
+   * Frames in a patch have had their turn where they came in: all of them go on, or later ones would overtake them by
+   * other ways. What is sent back through the patch meanwhile goes on in the next breath.
+   */
+  #passPatch(bridge: Bridge, slot: PortSlot, patch: PatchPort, nowMs: number): number {
+    const batch = this.#batch;
+    let received = 0;
+    for (let waiting = patch.waiting; waiting > received; ) {
+      received += patch.rx(batch);
+      if (batch.length > 0) bridge.receive(slot, batch, nowMs);
+    }
     return received;
   }
 

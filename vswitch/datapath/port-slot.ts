@@ -29,7 +29,7 @@ import {
 } from "../../base/packet/index.js";
 import { VerdictWriter } from "../flow/index.js";
 import { type MirrorPort, type NormalPort, TRUNK_ALL, VlanPort } from "../learn/index.js";
-import { RemotePort } from "../port/index.js";
+import { PatchPort, RemotePort } from "../port/index.js";
 import type { PortTaps } from "./captures.js";
 import { FairTurn } from "./fair-turns.js";
 import { PACKET_INS_BURST, PACKET_INS_PER_SECOND } from "./limits.js";
@@ -85,6 +85,8 @@ export class PortSlot implements NormalPort, MirrorPort {
   queues: PortQueues | undefined;
   /** For the worker that serves the port; null when none beside ours does. */
   published: VerdictWriter | null = null;
+  /** The port, if it is the end of a patch. */
+  patch: PatchPort | null = null;
   /** Who captures what comes in, and what leaves; null when nobody does. */
   tapIn: PortTaps | null = null;
   tapOut: PortTaps | null = null;
@@ -133,6 +135,7 @@ export class PortSlot implements NormalPort, MirrorPort {
   /** The port is to be this one from now on. */
   place(port: Port): void {
     this.port = port;
+    this.patch = port instanceof PatchPort ? port : null;
     this.published = port instanceof RemotePort ? new VerdictWriter(port.verdicts) : null;
   }
 

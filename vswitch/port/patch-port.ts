@@ -14,8 +14,6 @@ import {
   TX_PACKETS,
 } from "../../base/packet/index.js";
 
-const QUEUE_LENGTH = 1024;
-
 export interface PatchPortOptions {
   readonly name: string;
   readonly pool: PacketPool;
@@ -27,7 +25,9 @@ export class PatchPort implements Port {
   readonly wakeFd = -1;
   readonly offloads = OFFLOAD_ALL;
   readonly #pool: PacketPool;
-  readonly #queue = new Int32Array(QUEUE_LENGTH);
+  /** With room for every packet that there is. */
+  readonly #queue: Int32Array;
+  readonly #mask: number;
   #head = 0;
   #length = 0;
   #peer: PatchPort | undefined = undefined;
@@ -35,6 +35,14 @@ export class PatchPort implements Port {
   constructor(options: PatchPortOptions) {
     this.name = options.name;
     this.#pool = options.pool;
+    const size = 2 ** Math.ceil(Math.log2(options.pool.slots + options.pool.largeSlots)); // cold
+    this.#queue = new Int32Array(size);
+    this.#mask = size - 1;
+  }
+
+  /** Packets that are to come in. */
+  get waiting(): number {
+    return this.#length;
   }
 
   /** Where packets that are sent here come in; undefined while nothing is joined. */
@@ -70,11 +78,11 @@ export class PatchPort implements Port {
     let count = this.#length;
     if (count > batch.capacity - batch.length) count = batch.capacity - batch.length;
     for (let i = 0; i < count; i++) {
-      const packet = this.#queue[(this.#head + i) & (QUEUE_LENGTH - 1)] as number;
+      const packet = this.#queue[(this.#head + i) & this.#mask] as number;
       batch.packets[batch.length++] = packet;
       stats[RX_BYTES] = (stats[RX_BYTES] as number) + (pool.length[packet] as number);
     }
-    this.#head = (this.#head + count) & (QUEUE_LENGTH - 1);
+    this.#head = (this.#head + count) & this.#mask;
     this.#length -= count;
     stats[RX_PACKETS] = (stats[RX_PACKETS] as number) + count;
     return count;
@@ -97,9 +105,8 @@ export class PatchPort implements Port {
     batch.length = 0;
   }
 
-  /** Called by the peer: a packet comes in. False when the queue is full or there was no room for a copy. */
+  /** Called by the peer: a packet comes in. False when there was no room for a copy. */
   take(packet: number): boolean {
-    if (this.#length === QUEUE_LENGTH) return false;
     let own = packet;
     if (this.#pool.isShared(packet)) {
       // Others still read the packet; what comes in here must be free to change.
@@ -107,7 +114,7 @@ export class PatchPort implements Port {
       if (own < 0) return false;
       this.#pool.free(packet);
     }
-    this.#queue[(this.#head + this.#length) & (QUEUE_LENGTH - 1)] = own;
+    this.#queue[(this.#head + this.#length) & this.#mask] = own;
     this.#length++;
     return true;
   }
@@ -127,7 +134,7 @@ export class PatchPort implements Port {
 
   #freeQueue(): void {
     for (let i = 0; i < this.#length; i++) {
-      this.#pool.free(this.#queue[(this.#head + i) & (QUEUE_LENGTH - 1)] as number);
+      this.#pool.free(this.#queue[(this.#head + i) & this.#mask] as number);
     }
     this.#length = 0;
   }
