@@ -1,7 +1,7 @@
 // Puts what a command line loads into few files, dist/bundle/plinth.js first: half of the time of a short command, and
 // much of a daemon's start, went into finding and opening some thousand modules. Workers stay as tsc made them: their
 // constants, as modules of their own, are folded into the machine code of the data path. Runs after tsc.
-import { readFile } from "node:fs/promises";
+import { chmod, readFile } from "node:fs/promises";
 import { join, relative } from "node:path";
 import { rolldown } from "rolldown";
 import { ROOT } from "./setup.mjs";
@@ -42,3 +42,5 @@ const bundle = await rolldown({
 });
 await bundle.write({ dir: BUNDLE, format: "esm", cleanDir: true, minify: false });
 await bundle.close();
+// `npx plinth` links to it once, and runs what is there ever after: npm makes it executable only then.
+await chmod(join(BUNDLE, "plinth.js"), 0o755);
