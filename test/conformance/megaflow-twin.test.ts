@@ -3,6 +3,7 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
+import { waitFor } from "../../base/time/index.js";
 import { DummyTwins } from "../support/dummy-twins.js";
 
 /** Flows, and packets that are traced through them. */
@@ -220,3 +221,43 @@ it("a patch port leads to the tables of the bridge behind it", async () => {
     expect(ours, line).toBe(real);
   }
 });
+
+it("NORMAL over a patch port is told in the order in which it decides", async () => {
+  const port = (bridge: string, name: string, peer: string): string =>
+    `vsctl --may-exist add-port ${bridge} ${name} -- set interface ${name} type=patch options:peer=${peer}`;
+  await twins.both(
+    "vsctl --may-exist add-br br1 -- set bridge br1 datapath_type=dummy",
+    "vsctl --may-exist add-port br1 p5 -- set interface p5 type=dummy ofport_request=5",
+    `${port("br0", "pa", "pb")} -- ${port("br1", "pb", "pa").slice("vsctl ".length)}`,
+    "ofctl -O OpenFlow13 del-flows br0",
+    "ofctl -O OpenFlow13 del-flows br1",
+    "ofctl -O OpenFlow13 add-flow br0 actions=NORMAL",
+    "ofctl -O OpenFlow13 add-flow br1 actions=NORMAL",
+    "appctl fdb/add br0 pa 0 50:54:00:00:00:09",
+    "appctl fdb/add br1 p5 0 50:54:00:00:00:09",
+  );
+  for (const line of [
+    "appctl ofproto/trace br0 in_port=1,dl_dst=50:54:00:00:00:09",
+    "appctl ofproto/trace br0 in_port=1,dl_src=50:54:00:00:00:29,dl_dst=50:54:00:00:00:09 -generate",
+    "vsctl get interface pa error mtu status link_state",
+    "ofctl -O OpenFlow13 dump-ports br0 pa",
+  ]) {
+    const { ours, real } = await twins.answers(line);
+    expect(ours, line).toBe(real);
+  }
+});
+
+it.each(["options:other=x", "options:peer=px options:other=x", "options:peer=px", "options:peer=nobody"])(
+  "a patch port of %s says what is wrong with it",
+  async (options) => {
+    await twins.both("vsctl --may-exist add-br br1 -- set bridge br1 datapath_type=dummy");
+    await twins.answers(`vsctl add-port br1 px -- set interface px type=patch ${options}`);
+    const error = "vsctl get interface px error";
+    // Open vSwitch tells of a peer that is not there some time after it has made the port.
+    const isTold = async (): Promise<boolean> => (await twins.answers(error)).real !== "0\n[]\n";
+    await waitFor(isTold, "an error of px", 20_000);
+    const { ours, real } = await twins.answers(error);
+    expect(ours).toBe(real);
+    await twins.both("vsctl del-port br1 px");
+  },
+);

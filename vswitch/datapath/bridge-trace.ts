@@ -5,6 +5,7 @@ import { formatMac } from "../../base/wire/index.js";
 import {
   DROP_REASONS,
   DROP_VLAN,
+  type DropReason,
   type NormalTrace,
   type TraceNode,
   type TraceOptions,
@@ -109,11 +110,10 @@ function traceMirrors(bridge: Bridge): TraceOptions["mirrors"] {
 function traceNormal(
   bridge: Bridge,
   nowMs: number,
-  ...[packet, key, inPort, teaches, send]: Parameters<NormalTrace>
-): readonly TraceNode[] {
-  const nodes: TraceNode[] = [];
-  const tell = (text: string): void => void nodes.push({ kind: "detail", text });
-  const warn = (text: string): void => void nodes.push({ kind: "warning", text });
+  ...[packet, key, inPort, teaches, send, add]: Parameters<NormalTrace>
+): void {
+  const tell = (text: string): void => add({ kind: "detail", text });
+  const warn = (text: string): void => add({ kind: "warning", text });
   const input = bridge.slot(inPort);
   let isKnown = false;
   let isDecided = false;
@@ -135,9 +135,9 @@ function traceNormal(
     send: (copy, slot) => send(copy, slot.ofport),
     drop: (reason) => {
       const text = isDecided ? undefined : refusalOf(bridge, packet, input, reason);
-      if (text !== undefined) nodes.push({ kind: "error", text });
+      if (text !== undefined) add({ kind: "error", text });
       if (isDecided && reason === DROP_VLAN) warn("learned port is not in this VLAN, dropping");
-      else nodes.push({ kind: "drop", reason: DROP_REASONS[reason] as (typeof DROP_REASONS)[number] });
+      else add(inWords(DROP_REASONS[reason] as DropReason));
     },
     onDecided: () => {
       isDecided = true;
@@ -146,10 +146,9 @@ function traceNormal(
     onSpared: () => warn(BETWEEN_PROTECTED),
   });
   if (input === null && !comesFromNowhere(inPort)) {
-    nodes.push({ kind: "error", text: `received packet on unknown port ${inPort}` });
+    add({ kind: "error", text: `received packet on unknown port ${inPort}` });
     warn("no input bundle, dropping");
   } else forwarder.forward(packet, key, inPort, nowMs);
-  return nodes.map(inWords);
 }
 
 const BETWEEN_PROTECTED = "Flow is between protected ports, skipping output.";
@@ -173,11 +172,11 @@ function refusalOf(
   return `dropping VLAN ${vlan} packet received on port ${name} not configured for trunking VLAN ${vlan}`;
 }
 
-function inWords(node: TraceNode): TraceNode {
-  if (node.kind !== "drop") return node;
-  if (node.reason === "output-to-input")
-    return { kind: "detail", text: "learned port is input port, dropping" };
-  return node.reason === "protected-port" ? { kind: "warning", text: BETWEEN_PROTECTED } : node;
+function inWords(reason: DropReason): TraceNode {
+  if (reason === "output-to-input") return { kind: "detail", text: "learned port is input port, dropping" };
+  return reason === "protected-port"
+    ? { kind: "warning", text: BETWEEN_PROTECTED }
+    : { kind: "drop", reason };
 }
 
 function macText(high: number, low16: number): string {

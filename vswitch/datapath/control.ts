@@ -36,6 +36,9 @@ export interface ControlModules {
 /** Frames that go in a circle between bridges are left to the poll loop. */
 const BREATHS_MAX = 256;
 
+/** Types of ports without a medium that would have a speed or collisions. */
+const BARE_TYPES: readonly string[] = ["dummy", "patch"];
+
 /** Names of Interface.statistics, in the order of the port's counters. */
 const STATISTICS = [
   "rx_packets",
@@ -239,7 +242,7 @@ function addPort(
       datapathPort,
       mac: spec.mac,
       mtu: spec.mtu,
-      isDummy: spec.type === "dummy",
+      isBare: BARE_TYPES.includes(spec.type),
       settings,
       nowMs,
     });

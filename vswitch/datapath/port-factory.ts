@@ -145,7 +145,7 @@ export class PortFactory {
   }
 
   #createPatch(spec: PortSpec): Port {
-    const peer = need(spec, "peer");
+    const peer = spec.options["peer"] ?? "";
     const port = new PatchPort({ name: spec.name, pool: this.#modules.pool });
     this.#patches.set(spec.name, { port, peer });
     const other = this.#patches.get(peer);

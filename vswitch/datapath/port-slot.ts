@@ -61,7 +61,7 @@ export interface PortSlotOptions {
   /** What traces call the port; its OpenFlow number when absent. */
   readonly datapathPort?: number;
   /** Has no speed, and counts nothing but frames and bytes. */
-  readonly isDummy?: boolean;
+  readonly isBare?: boolean;
   readonly settings?: PortSettings;
   readonly nowMs: number;
 }
@@ -72,7 +72,7 @@ export class PortSlot implements NormalPort, MirrorPort {
   mac: Uint8Array;
   mtu: number;
   readonly datapathPort: number;
-  readonly isDummy: boolean;
+  readonly isBare: boolean;
   readonly createdMs: number;
   /** Packets for the port's next tx(). */
   readonly out = new Batch();
@@ -124,7 +124,7 @@ export class PortSlot implements NormalPort, MirrorPort {
     this.mac = options.mac;
     this.mtu = options.mtu;
     this.datapathPort = options.datapathPort ?? options.ofport;
-    this.isDummy = options.isDummy === true;
+    this.isBare = options.isBare === true;
     this.createdMs = options.nowMs;
     this.linkUp = options.port.linkUp;
     this.#packetInMs = options.nowMs;
@@ -240,8 +240,8 @@ export class PortSlot implements NormalPort, MirrorPort {
 
   description(): PortDescription {
     const state = this.isLive ? OFPPS_LIVE : OFPPS_LINK_DOWN;
-    const features = this.isDummy ? 0 : OFPPF_10GB_FD;
-    const speedKbps = this.isDummy ? 0 : SPEED_KBPS;
+    const features = this.isBare ? 0 : OFPPF_10GB_FD;
+    const speedKbps = this.isBare ? 0 : SPEED_KBPS;
     return {
       port: this.ofport,
       macAddress: this.mac,
@@ -259,7 +259,7 @@ export class PortSlot implements NormalPort, MirrorPort {
 
   portStats(nowMs: number): PortStats {
     const at = (index: number): bigint => BigInt(this.port.stats[index]!); // cold
-    const counted = (count: bigint): bigint => (this.isDummy ? NOT_COUNTED : count);
+    const counted = (count: bigint): bigint => (this.isBare ? NOT_COUNTED : count);
     const ms = nowMs - this.createdMs;
     return {
       port: this.ofport,

@@ -41,7 +41,7 @@ export interface TraceOptions extends Omit<PipelineOptions, "observer" | "sink">
   readonly marked: (packet: number, port: number, queueId: number) => number;
   /** Numbers of all ports that forward, for flooding. */
   readonly ports: () => readonly number[];
-  /** Where NORMAL would send the packet: calls `send` for each copy and tells what it decided. */
+  /** Where NORMAL would send the packet: tells what it decides as it does, and calls `send` for each copy. */
   readonly normal: NormalTrace;
   /** Why nothing that comes in by the port is looked at; undefined when it is. */
   readonly refusal: (inPort: number) => string | undefined;
@@ -63,7 +63,8 @@ export type NormalTrace = (
   inPort: number,
   teaches: boolean,
   send: TraceSend,
-) => readonly TraceNode[];
+  tell: (node: TraceNode) => void,
+) => void;
 
 const DSCP: BitRange = { field: "ip_dscp", offset: 0, bits: 6 };
 const STATE_NEW_TRACKED = 0x21;
@@ -431,9 +432,8 @@ class Recorder implements PipelineObserver, PacketSink {
   normal(packet: number, key: Int32Array): number {
     if (this.#isRefused) return -1;
     const inPort = (key[K.K_IN_PORT] as number) >>> 0;
-    const { normal } = this.#options;
-    const nodes = normal(packet, key, inPort, this.teaches, (copy, port) => this.#send(copy, port));
-    for (const node of nodes) this.#add(node);
+    const send = (copy: number, port: number): void => this.#send(copy, port);
+    this.#options.normal(packet, key, inPort, this.teaches, send, (node) => this.#add(node));
     return -1;
   }
 

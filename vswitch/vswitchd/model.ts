@@ -126,7 +126,8 @@ export interface PortStatus {
   readonly ifindex?: number;
   /** Of a host device, as it is; absent: the configured one. */
   readonly macAddress?: string;
-  readonly mtu: number;
+  /** Undefined where frames of any length pass. */
+  readonly mtu: number | undefined;
   /** By the names of the Interface.statistics column: rx_packets, rx_bytes, tx_dropped … */
   readonly statistics: Readonly<Record<string, number>>;
   /** Further facts for Interface.status. */

@@ -235,10 +235,18 @@ function interfaceError(
   if (DEVICE_TYPES.includes(type) && !isInterfaceName(name))
     return `could not open network device ${name} (Invalid argument)`;
   if (!INTERFACE_TYPES.includes(type)) return `there is no interface type "${type}"`;
-  const required = { dpdkvhostuserclient: "vhost-server-path", patch: "peer", stream: "path" }[type];
+  if (type === "patch") return patchError(name, options);
+  const required = { dpdkvhostuserclient: "vhost-server-path", stream: "path" }[type];
   if (required !== undefined && !options[required]) return `type ${type} needs options:${required}`;
   if (type === "dpdkvhostuser" && !BRIDGE_NAME.test(name)) return `"${name}" cannot name a socket`;
   return undefined;
+}
+
+function patchError(name: string, options: Readonly<Record<string, string>>): string | undefined {
+  const { peer } = options;
+  if (peer === undefined) return `${name}: patch type requires valid 'peer' argument`;
+  if (Object.keys(options).length > 1) return `${name}: patch type takes only a 'peer' argument`;
+  return peer === name ? `${name}: patch peer must not be self` : undefined;
 }
 
 function rowsOf(database: Database, row: DatabaseRow, column: string, table: string): DatabaseRow[] {

@@ -136,12 +136,14 @@ function statusOf(
   device: DeviceFacts | undefined,
 ): PortStatus {
   const { adminUp, linkUp, mtu, statistics, lastError } = state;
+  const isPatch = port?.type === "patch";
   const facts = {
-    driver_name: port?.type ?? "",
+    // Ports between bridges, and those of tests, have nobody that drives them.
+    ...(isPatch || port?.isDummy === true ? {} : { driver_name: port?.type ?? "" }),
     ...(lastError === undefined ? {} : { reason: lastError }),
   };
   return {
-    ...{ linkUp, mtu, statistics, facts },
+    ...{ linkUp, mtu: isPatch ? undefined : mtu, statistics, facts },
     ...device,
     adminUp: adminUp && device?.adminUp !== false,
   };

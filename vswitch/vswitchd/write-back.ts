@@ -14,7 +14,7 @@ import {
 import type { ConnectionTexts } from "./connection-times.js";
 import { datapathCapabilities } from "./datapath-features.js";
 import { type DummyMode, dummyTypes } from "./dummy.js";
-import type { BridgeStatus, NumberedPort, SwitchConfig } from "./model.js";
+import type { BridgeConfig, BridgeStatus, NumberedPort, SwitchConfig } from "./model.js";
 import type { AppliedSwitch } from "./plan.js";
 import { INTERFACE_TYPES } from "./read-model.js";
 import { portKey } from "./reconciler.js";
@@ -64,6 +64,7 @@ export function runOperations(
   errors: ReadonlyMap<string, string>,
 ): Operation[] {
   const operations: Operation[] = [];
+  const patches = patchesOf(applied);
   for (const { config, ports, unsupported } of model.bridges) {
     const bridge = applied.get(config.name);
     const error = errors.get(config.name);
@@ -76,7 +77,7 @@ export function runOperations(
     );
     for (const port of ports) {
       const done = bridge?.ports.get(port.name);
-      const reason = errors.get(portKey(config.name, port.name));
+      const reason = errors.get(portKey(config.name, port.name)) ?? whyUnjoined(done, config, patches);
       const row = done === undefined ? absentPort(reason) : presentPort(done, reason);
       operations.push(updateOp("Interface", byUuid(port.uuid), row));
     }
@@ -103,7 +104,24 @@ function absentPort(error: string | undefined): OvsdbRowJson {
   };
 }
 
-/** `error` is why it could not be changed as asked. */
+function patchesOf(applied: AppliedSwitch): ReadonlyMap<string, NumberedPort> {
+  const ports = [...applied.values()].flatMap((bridge) => [...bridge.ports.values()]);
+  return new Map(ports.filter(({ type }) => type === "patch").map((port) => [port.name, port]));
+}
+
+/** Why nothing comes or goes through a patch port: the other one is not there, or wants another peer. */
+function whyUnjoined(
+  port: NumberedPort | undefined,
+  bridge: BridgeConfig,
+  patches: ReadonlyMap<string, NumberedPort>,
+): string | undefined {
+  if (port?.type !== "patch") return undefined;
+  const peer = port.options["peer"] ?? "";
+  if (patches.get(peer)?.options["peer"] === port.name) return undefined;
+  return `No usable peer '${peer}' exists in '${bridge.datapath.replace(/@.*/, "")}' datapath.`;
+}
+
+/** `error` is why it could not be changed as asked, or does not work. */
 function presentPort({ ofport }: NumberedPort, error: string | undefined): OvsdbRowJson {
   return { ofport, error: error ?? NONE };
 }
@@ -139,7 +157,7 @@ export function statusOperations(applied: AppliedSwitch, options: StatusOptions)
           link_resets: linkResets.get(port.uuid) ?? 0,
           ifindex: now.ifindex ?? 0,
           mac_in_use: now.macAddress ?? port.macAddress,
-          mtu: now.mtu,
+          mtu: now.mtu ?? NONE,
           status: mapValue({ ...now.facts, ...unsupportedFact(port.unsupported) }),
           ...(counters ? { statistics: mapValue(now.statistics) } : {}),
         }),
