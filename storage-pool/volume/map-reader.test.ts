@@ -74,13 +74,19 @@ function scattered(copies: number): { volume: Volume; expected: Buffer } {
 
 /** Puts something else into the first copy of a block, behind the pool's back. */
 function spoil(volume: Volume, block: number): void {
-  const location = volume.head.map.location(block);
-  const { disks, slots } = (pool as Pool).table.of(location);
-  const disk = disks[0] as Disk;
-  const fd = openSync(disk.file.path, "r+");
-  const at = disk.position(slots[0] as number) + (location % SEGMENT_BLOCKS) * BLOCK_SIZE;
+  const { path, at } = firstCopy(volume, block);
+  const fd = openSync(path, "r+");
   writeSync(fd, Buffer.from("spoilt"), 0, 6, at + 1000);
   closeSync(fd);
+}
+
+/** The file that the first copy of a stored block is in, and where. */
+function firstCopy({ head }: Volume, block: number): { path: string; at: number } {
+  const location = head.map.location(block);
+  const { disks, slots } = (pool as Pool).table.of(location);
+  const disk = disks[0] as Disk;
+  const at = disk.position(slots[0] as number) + (location % SEGMENT_BLOCKS) * BLOCK_SIZE;
+  return { path: disk.file.path, at };
 }
 
 /** From `from` on, the first block that is stored. */
@@ -213,6 +219,43 @@ test("a bad block among reads that came together is put right from the other cop
     expect(target.bytes.equals(expected.subarray(from, from + target.bytes.byteLength))).toBe(true);
     expect((pool as Pool).reader.repairedBlocks).toBe(1);
   }
+});
+
+test("of reads that came together only those behind the end of a file that was cut short fail", () => {
+  const { volume, expected } = scattered(1);
+  const middle = storedBlock(volume, 200);
+  const { path, at: cut } = firstCopy(volume, middle);
+  // In the middle of a block: the kernel reads a part of it, and nothing of the later ones.
+  truncateSync(path, cut + 1000);
+  const isThere = (block: number) =>
+    volume.head.map.location(block) === 0 || firstCopy(volume, block).at < cut;
+  const blocks = blocksFrom(middle - 100, 200);
+  const target = new DataBuffer(200 * BLOCK_SIZE);
+  const results = readTogether(volume, target, blocks);
+  expect(results).toEqual(blocks.map((block) => (isThere(block) ? OK : EIO)));
+  expect(new Set(results)).toEqual(new Set([OK, EIO]));
+  for (const [i, block] of blocks.entries()) {
+    if (!isThere(block)) continue;
+    const found = target.bytes.subarray(i * BLOCK_SIZE, (i + 1) * BLOCK_SIZE);
+    expect(found.equals(expected.subarray(block * BLOCK_SIZE, (block + 1) * BLOCK_SIZE))).toBe(true);
+  }
+});
+
+test("what the ring failed at among reads that came together is read the plain way", () => {
+  const { volume, expected } = scattered(1);
+  const { reap } = IoUring.prototype;
+  const failing = vi.spyOn(IoUring.prototype, "reap").mockImplementation(function (this: IoUring) {
+    const count = reap.call(this);
+    for (let i = 0; i < count; i += 2) this.results[i] = -EIO;
+    return count;
+  });
+  const target = new DataBuffer(64 * BLOCK_SIZE);
+  const results = readTogether(volume, target, blocksFrom(0, 64));
+  if (probeIoUring() === undefined) expect(failing).toHaveBeenCalled();
+  failing.mockRestore();
+  expect(new Set(results)).toEqual(new Set([OK]));
+  expect(target.bytes.equals(expected.subarray(0, 64 * BLOCK_SIZE))).toBe(true);
+  expect((pool as Pool).reader.lostBlocks).toBe(0);
 });
 
 test("parts of blocks, long reads and more than fit are to be read alone; tickets end with the next batch", () => {
