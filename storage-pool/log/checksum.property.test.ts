@@ -4,7 +4,7 @@ import { addressOf, loadCrc32c } from "../../base/linux/index.js";
 import { DataBuffer } from "../disk/data-buffer.js";
 import { bufferChecksum, checksum } from "./checksum.js";
 
-const SIZE = 16 * 1024;
+const SIZE = 40 * 1024;
 
 afterEach(() => void vi.unstubAllEnvs());
 
@@ -40,6 +40,24 @@ describe("loadCrc32c()", () => {
   it("finds nothing when it is switched off", () => {
     vi.stubEnv("PLINTH_ISAL", "0");
     expect(loadCrc32c()).toBeUndefined();
+  });
+
+  it("has one value for a range, chosen by length or not", () => {
+    const functions = [loadCrc32c(), loadCrc32c(new Set())];
+    if (functions.includes(undefined)) return;
+    const buffer = new DataBuffer(SIZE);
+    // Where one gives way to the other, and where either has loops for the rest.
+    const edges = [64, 256, 768, 1024, 3072, 4096, 8192, 16 * 1024].map((edge) =>
+      fc.integer({ min: edge - 17, max: edge + 17 }),
+    );
+    fc.assert(
+      fc.property(fc.integer(), fc.nat(300), fc.oneof(...edges, fc.nat(SIZE - 300)), (seed, at, length) => {
+        for (let i = 0; i < SIZE; i++) buffer.bytes[i] = Math.imul(i + 1, seed | 1) >>> 11;
+        const expected = checksum(buffer.bytes, at, length);
+        for (const crc32c of functions) expect(crc32c?.(buffer.address + at, length)).toBe(expected);
+      }),
+      { numRuns: 300 },
+    );
   });
 
   it("reads exactly what it is told", () => {
