@@ -65,6 +65,10 @@ export async function checkPools(dir: string, onProgress: CheckProgress = () => 
 
 function checkPool(dir: string, catalogue: Catalogue, pool: PoolEntry, onProgress: CheckProgress): PoolCheck {
   const found: Record<string, string> = {};
+  if (pool.deleting) {
+    for (const { path } of pool.disks) found[path] = "is erased by the next start: the pool is being deleted";
+    return { pool: pool.name, disks: found, volumes: [], space: [], catalogue: "" };
+  }
   const disks: Disk[] = [];
   for (const { path, index, suspect, slotCount } of pool.disks) {
     try {

@@ -34,6 +34,12 @@ export class Clockwork {
     return this.#trends.get(pool)?.forecast(leftBytes);
   }
 
+  /** The pool is no more. */
+  forget(pool: string): void {
+    this.#trends.delete(pool);
+    this.#levels.delete(pool);
+  }
+
   async close(): Promise<void> {
     this.#closed = true;
     clearTimeout(this.#timer);

@@ -30,6 +30,7 @@ import { snapshotMethods } from "./snapshot-control.js";
 import type { StorageDaemon } from "./storaged.js";
 import { trashMethods } from "./trash-control.js";
 import type { LostRange } from "./volume/lost-blocks.js";
+import { whenRoom } from "./when-room.js";
 
 export interface AttachmentView {
   readonly socket: string;
@@ -238,7 +239,7 @@ async function cloneVolume(
     rewindMs: 0,
     keyframes: [],
   });
-  const complete = await daemon.whenRoom(() =>
+  const complete = await whenRoom(() =>
     daemon.held(pool, () => makeClone(daemon, entry, origin, snapshotName)),
   );
   return volumeView(daemon, complete);
@@ -286,7 +287,7 @@ async function revertVolume(daemon: StorageDaemon, params: Params): Promise<Volu
   const snapshot = label(params, "snapshot");
   findSnapshot(entry, snapshot);
   await refuseInUse(daemon, entry, "revert");
-  await daemon.whenRoom(() => daemon.held(entry.pool, () => putBack(daemon, entry, snapshot)));
+  await whenRoom(() => daemon.held(entry.pool, () => putBack(daemon, entry, snapshot)));
   return volumeView(daemon, findVolume(daemon, entry.name));
 }
 

@@ -9,6 +9,7 @@
 //   SNAPSHOT_NOT_FOUND    no snapshot of that name                             –                          404   –
 //   SNAPSHOT_EXISTS       that name is taken                                   choose another             409   –
 //   POOL_EXISTS           a pool of that name has other disks                  choose another             409   –
+//   POOL_IN_USE           the pool holds volumes                               delete them, or --force    409   –
 //   POOL_NOT_FOUND        no pool of that name                                 create it                  404   –
 //   EXPORT_NOT_FOUND      nothing is exported at that socket                   –                          404   –
 //   DISK_FOREIGN          the disk belongs to another pool or to nobody        give an empty one          409   –
@@ -44,6 +45,7 @@ export type StorageErrorCode =
   | "SNAPSHOT_NOT_FOUND"
   | "SNAPSHOT_EXISTS"
   | "POOL_EXISTS"
+  | "POOL_IN_USE"
   | "POOL_NOT_FOUND"
   | "EXPORT_NOT_FOUND"
   | "DISK_FOREIGN"

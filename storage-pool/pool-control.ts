@@ -18,6 +18,7 @@ import {
 } from "./parameters.js";
 import type { JobReport } from "./pool/job.js";
 import type { DiskUsage } from "./pool/pool-disks.js";
+import { deletePool } from "./pool-deletion.js";
 import type { ScrubView } from "./scrub-control.js";
 import type { StorageDaemon } from "./storaged.js";
 
@@ -86,6 +87,11 @@ export function poolMethods(daemon: StorageDaemon): Record<string, ControlMethod
       Promise.all([...daemon.catalogue.pools.keys()].sort().map((name) => poolView(daemon, name))),
     "pool.create": alone(createPool),
     "pool.set": alone(setPool),
+    "pool.delete": alone(async (_, params) => {
+      const asked = { force: flag(params, "force"), lost: flag(params, "lost") };
+      await deletePool(daemon, label(params, "name"), asked);
+      return {};
+    }),
     "pool.accept": alone(acceptPool),
     "disk.class": alone(classDisk),
     "pool.scrub": alone(scrubPool),

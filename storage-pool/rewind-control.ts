@@ -8,6 +8,7 @@ import { moment, type Params, rewindWindow, volumeName } from "./parameters.js";
 import { mergedKeyframes } from "./pool/keyframes.js";
 import { outdateCopies } from "./pool-opening.js";
 import type { StorageDaemon } from "./storaged.js";
+import { whenRoom } from "./when-room.js";
 
 /** Method name → what it does. */
 export function rewindMethods(daemon: StorageDaemon): Record<string, ControlMethod> {
@@ -73,7 +74,7 @@ async function rewindVolume(daemon: StorageDaemon, params: Params): Promise<Volu
   else if (daemon.catalogue.volumes.has(into))
     throw storageError("VOLUME_EXISTS", `volume ${into} exists already`, { field: "into" });
   const { pool, id } = entry;
-  await daemon.whenRoom(() =>
+  await whenRoom(() =>
     daemon.held(pool, async () => {
       await daemon.target.ask("beginRewind", { pool, id, timeMs });
       try {

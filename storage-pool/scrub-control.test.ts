@@ -50,7 +50,15 @@ beforeEach(async () => {
   nowMs = START;
   unavailable.clear();
   await start();
-  const fresh = { id: "p", epoch: 1, formatted: true, clean: true, warningPercent: 0, criticalPercent: 0 };
+  const fresh = {
+    id: "p",
+    epoch: 1,
+    formatted: true,
+    clean: true,
+    warningPercent: 0,
+    criticalPercent: 0,
+    deleting: false,
+  };
   await catalogue.putPool({ name: "p", disks: [newDisk("disk0", 0, true)], ...fresh });
 });
 

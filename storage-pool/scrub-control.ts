@@ -95,6 +95,12 @@ export class Scrubs {
     }
   }
 
+  /** The pool is no more. */
+  forget(pool: string): void {
+    this.#work.delete(pool);
+    this.#notBeforeMs.delete(pool);
+  }
+
   /** Begins one for somebody who asks, or goes on at full speed with the one that goes on; the job's number. */
   async begin(pool: string, nowMs: number): Promise<number> {
     const entry = this.#entryOf(pool, nowMs);

@@ -7,6 +7,7 @@ import { GROUP_VOLUMES_MAX } from "./limits.js";
 import { flag, label, type Params, volumeName } from "./parameters.js";
 import type { StorageDaemon } from "./storaged.js";
 import type { ChangedRange } from "./target/target.js";
+import { whenRoom } from "./when-room.js";
 
 export interface GroupView {
   readonly name: string;
@@ -113,7 +114,7 @@ export async function snapshotAll(
       throw thrown;
     }
   };
-  await daemon.whenRoom(() => daemon.held(pool, make));
+  await whenRoom(() => daemon.held(pool, make));
 }
 
 /** Whoever wants a snapshot of this moment is not told that one of another moment is it. Throws SNAPSHOT_EXISTS. */

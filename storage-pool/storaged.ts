@@ -7,7 +7,6 @@
 import { randomUUID } from "node:crypto";
 import { mkdirSync } from "node:fs";
 import { join, resolve } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import { describeError, PlinthError } from "../base/errors/index.js";
 import { type ControlServer, createControlServer } from "../base/jsonrpc/index.js";
 import { type FileLock, lockFile } from "../base/linux/index.js";
@@ -32,6 +31,7 @@ import { sendLimits } from "./limits-control.js";
 import { formatMetrics } from "./metrics/metrics.js";
 import { type NbdEndpoint, NbdEndpoints } from "./nbd-endpoints.js";
 import type { RewindProgress } from "./pool/rewind.js";
+import { finishDeletion } from "./pool-deletion.js";
 import { acceptCatalogue, openOnTarget, outdateCopies } from "./pool-opening.js";
 import { Scrubs } from "./scrub-control.js";
 import { TargetHandle } from "./target/target-handle.js";
@@ -61,9 +61,6 @@ export interface Storaged {
 }
 
 const DEFAULT_POOL = "default";
-/** How long an operation waits while a pool makes room for it. */
-const ROOM_WAIT_MS = 15_000;
-const ROOM_RETRY_MS = 50;
 
 /** Starts the daemon. Throws ALREADY_RUNNING and PARAMETER_INVALID before anything is touched, and DISK_…, POOL_… and store errors. */
 export async function startStoraged(options: StoragedOptions): Promise<Storaged> {
@@ -97,7 +94,7 @@ export class StorageDaemon implements Storaged {
   /** Pool name → why it is not open. */
   readonly unavailable = new Map<string, string>();
   /** Pool name → how opening it failed last. */
-  readonly #refusals = new Map<string, PlinthError>();
+  readonly refusals = new Map<string, PlinthError>();
   /** Volumes that were found damaged when their pool was opened. */
   readonly #found = new Set<string>();
   readonly #openPools = new Set<string>();
@@ -119,6 +116,11 @@ export class StorageDaemon implements Storaged {
     this.closed = new Promise((resolved) => {
       this.#shutdown = resolved;
     });
+  }
+
+  /** Holds catalogue/, maps/ and keys/. */
+  get dir(): string {
+    return this.#options.dir;
   }
 
   get catalogue(): Catalogue {
@@ -226,22 +228,6 @@ export class StorageDaemon implements Storaged {
     }
   }
 
-  /** Does again what the pool has no room for yet, while it makes some. Throws POOL_FULL in the end. */
-  async whenRoom<T>(action: () => Promise<T>): Promise<T> {
-    for (const endMs = Date.now() + ROOM_WAIT_MS; ; ) {
-      try {
-        return await action();
-      } catch (thrown) {
-        if (!(thrown instanceof PlinthError) || thrown.code !== "ROOM_PENDING") throw thrown;
-        if (Date.now() < endMs) await sleep(ROOM_RETRY_MS);
-        else
-          throw storageError("POOL_FULL", thrown.message, {
-            remedy: "add a disk, or delete volumes or snapshots",
-          });
-      }
-    }
-  }
-
   /** Since the last checkpoint of a volume, or since the start. */
   checkpointAgeSeconds(volume: number): number {
     return this.#checkpoints.ageSeconds(volume);
@@ -255,6 +241,8 @@ export class StorageDaemon implements Storaged {
   /** Makes a pool on empty disks. The same name with the same disks is no error. */
   async createPool(name: string, disks: readonly string[], diskClass = ""): Promise<void> {
     const known = this.catalogue.pools.get(name);
+    if (known?.deleting)
+      throw storageError("POOL_EXISTS", `pool ${name} is being deleted`, { field: "name" });
     if (known !== undefined) {
       if (sameDisks(pathsOf(known), disks)) return;
       throw storageError("POOL_EXISTS", `pool ${name} has the disks ${pathsOf(known).join(", ")}`, {
@@ -262,7 +250,14 @@ export class StorageDaemon implements Storaged {
       });
     }
     const entries = disks.map((path, index) => newDisk(path, index, true, diskClass));
-    const fresh = { epoch: 0, formatted: false, clean: true, warningPercent: 0, criticalPercent: 0 };
+    const fresh = {
+      epoch: 0,
+      formatted: false,
+      clean: true,
+      warningPercent: 0,
+      criticalPercent: 0,
+      deleting: false,
+    };
     const pool: PoolEntry = { name, id: randomUUID(), disks: entries, ...fresh };
     // Known before the first disk carries its id: a crash in between is finished by the next start.
     await this.catalogue.putPool(pool);
@@ -341,25 +336,30 @@ export class StorageDaemon implements Storaged {
     await this.catalogue.putPool({ ...pool, formatted: true });
   }
 
-  /** A pool that cannot be opened must not keep the others from their work. */
+  /** A pool that cannot be opened, or erased, must not keep the others from their work. */
   async tryOpenPool(name: string): Promise<void> {
-    const pool = this.catalogue.pools.get(name) as PoolEntry;
+    const pool = this.catalogue.pools.get(name);
+    if (pool === undefined) return;
     try {
+      if (pool.deleting) {
+        await finishDeletion(this, name);
+        return;
+      }
       if (!pool.formatted) await this.#format(pool);
       await this.#openPool(name);
     } catch (thrown) {
       if (!(thrown instanceof PlinthError)) throw thrown;
-      const why = describeError(thrown);
+      const why = pool.deleting ? `it is being deleted: ${describeError(thrown)}` : describeError(thrown);
       if (this.unavailable.get(name) !== why)
         this.#options.log.error({ pool: name, why }, "the pool is not served");
       this.unavailable.set(name, why);
-      this.#refusals.set(name, thrown);
+      this.refusals.set(name, thrown);
       for (const volume of this.catalogue.volumes.values()) {
         if (volume.pool === name) this.damaged.set(volume.name, why);
       }
       return;
     }
-    this.#refusals.delete(name);
+    this.refusals.delete(name);
     if (!this.unavailable.delete(name)) return;
     this.#options.log.info({ pool: name }, "the pool is served again");
     for (const volume of this.catalogue.volumes.values()) {
@@ -368,9 +368,28 @@ export class StorageDaemon implements Storaged {
     await this.#restoreExports();
   }
 
+  /** The worker lets go of a pool; what it handed over before is recorded. `why` it is not served from now on. */
+  async closePool(name: string, why: string): Promise<void> {
+    this.unavailable.set(name, why);
+    for (const volume of this.catalogue.volumes.values()) {
+      if (volume.pool === name) this.damaged.set(volume.name, why);
+    }
+    if (this.#openPools.delete(name)) await this.target.ask("closePool", { pool: name });
+    await this.#checkpoints.settled;
+  }
+
+  /** Its entry in the catalogue is gone. */
+  forgetPool(name: string): void {
+    this.unavailable.delete(name);
+    this.refusals.delete(name);
+    this.scrubs.forget(name);
+    this.#clockwork?.forget(name);
+    this.#options.log.info({ pool: name }, "the pool is deleted");
+  }
+
   /** Opens a pool by a catalogue that is older than its disks. Throws PARAMETER_INVALID when it is not. */
   async acceptCatalogue(name: string): Promise<void> {
-    await acceptCatalogue(this, name, this.#refusals.get(name));
+    await acceptCatalogue(this, name, this.refusals.get(name));
     this.#options.log.warn({ pool: name }, "an older catalogue is taken: what it does not know is given up");
     await this.tryOpenPool(name);
   }
@@ -386,6 +405,7 @@ export class StorageDaemon implements Storaged {
     }
     for (const volume of volumes) {
       const damage = damaged[volume.id];
+      this.#found.delete(volume.name);
       if (damage === undefined) continue;
       this.damaged.set(volume.name, damage);
       this.#found.add(volume.name);

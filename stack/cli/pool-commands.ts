@@ -23,6 +23,9 @@ import {
   withFlags,
 } from "./storage-call.js";
 
+/** Large disks take a while. */
+const ERASE_TIMEOUT_MS = 3_600_000;
+
 export function registerPool(program: Command): void {
   const pool = program.command("pool").description("storage pools of this machine");
   withFlags(pool.command("list").description("list the pools")).action(async (flags: Flags) => {
@@ -64,6 +67,16 @@ export function registerPool(program: Command): void {
     const made = (await call(flags, "pool.set", { name, ...setParams(flags) })) as PoolView;
     const warns = `pool ${name} warns at ${made.warningPercent} % and ${made.criticalPercent} %`;
     show(flags, made, () => `${warns}\n${scheduleText(made.scrub)}`);
+  });
+  withFlags(
+    pool
+      .command("delete <name>")
+      .description("delete a pool without volumes and erase its disks, which are free for others then")
+      .option("--force", "with its volumes and snapshots, deleted ones too", false)
+      .option("--lost", "disks that are not there will not come back, and stay as they are", false),
+  ).action(async (name: string, { force, lost, ...flags }: Flags & { force: boolean; lost: boolean }) => {
+    await call(flags, "pool.delete", { name, force, lost }, ERASE_TIMEOUT_MS);
+    show(flags, {}, () => `pool ${name} is deleted`);
   });
   withFlags(
     pool

@@ -38,6 +38,7 @@ const pool = {
   clean: true,
   warningPercent: 0,
   criticalPercent: 0,
+  deleting: false,
 };
 
 test("what was put is there after opening again", async () => {

@@ -27,6 +27,8 @@ export interface PoolEntry {
   /** Percent of the usable space from which users are warned; 0: the default. */
   warningPercent: number;
   criticalPercent: number;
+  /** It goes, with all that is in it, and is not opened any more: a deletion that a crash interrupts goes on. */
+  deleting: boolean;
 }
 
 export interface DiskEntry {
@@ -127,6 +129,7 @@ const poolRecord = defineRecord<PoolRecord>("PoolEntry", {
   clean: { number: 7, type: "bool" },
   warningPercent: { number: 8, type: "uint32" },
   criticalPercent: { number: 9, type: "uint32" },
+  deleting: { number: 10, type: "bool" },
 });
 
 const snapshotRecord = defineRecord<SnapshotEntry>("SnapshotEntry", {
@@ -237,10 +240,14 @@ export class Catalogue {
     this.pools.set(pool.name, pool);
   }
 
-  /** Forgets a pool that could not be made. */
+  /** Forgets a pool that has no volumes, with its scrubs. */
   async deletePool(name: string): Promise<void> {
-    await this.#transact([{ type: "delete", key: `pool/${name}` }]);
+    await this.#transact([
+      { type: "delete", key: `pool/${name}` },
+      { type: "delete", key: `scrub/${name}` },
+    ]);
     this.pools.delete(name);
+    this.scrubs.delete(name);
   }
 
   /** Raises the epochs of a pool and all its volumes, before it is opened. */

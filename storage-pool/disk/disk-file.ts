@@ -143,7 +143,8 @@ class LinuxDiskFile implements DiskFile {
   }
 }
 
-const SEGMENTS_FILE = "segments";
+/** What holds the segments of a disk that is a directory. */
+export const SEGMENTS_FILE = "segments";
 
 /** Whether a disk that was used before is there: an empty directory is a mount point without its file system. */
 export function isDiskPresent(path: string): boolean {

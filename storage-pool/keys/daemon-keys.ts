@@ -20,8 +20,9 @@ export class DaemonKeys {
   /** Of a pool that was opened. */
   of(pool: string): PoolKeys {
     const known = this.#pools.get(pool);
-    if (known !== undefined) return known;
     const id = this.#daemon.catalogue.pools.get(pool)?.id ?? "";
+    // Of that name there may have been another one.
+    if (known?.poolId === id) return known;
     const made = new PoolKeys(join(this.#directory, `${id}.ring`), id);
     this.#pools.set(pool, made);
     return made;
@@ -47,6 +48,12 @@ export class DaemonKeys {
     const volumes = [...this.#daemon.catalogue.volumes.values()];
     const wanted = new Set(volumes.filter((each) => each.pool === pool).map((each) => each.keyId));
     this.of(pool).destroyExcept(wanted);
+  }
+
+  /** The pool is no more: its ring goes with all keys in it. */
+  forget(pool: string): void {
+    this.of(pool).destroy();
+    this.#pools.delete(pool);
   }
 
   /** Pools whose key file was not there: perhaps it is now. Returns those that were unlocked. */

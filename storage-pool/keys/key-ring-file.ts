@@ -52,6 +52,11 @@ export function replaceRingFile(path: string, bytes: Uint8Array): void {
   if (existsSync(old)) shred(old);
 }
 
+/** What stood there cannot be read any more; what a crash left beside it neither. */
+export function removeRingFile(path: string): void {
+  for (const each of [path, `${path}.old`, `${path}.new`]) if (existsSync(each)) shred(each);
+}
+
 /** Overwrites a file, then removes it. */
 export function shred(path: string): void {
   const fd = openSync(path, constants.O_WRONLY);

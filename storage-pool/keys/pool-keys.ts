@@ -26,6 +26,7 @@ import {
   readKeyFile,
   readPassphraseFile,
   readRingFile,
+  removeRingFile,
   replaceRingFile,
 } from "./key-ring-file.js";
 
@@ -38,14 +39,14 @@ export class PoolKeys {
   /** Why encrypted volumes cannot be used; "" when they can, or there are none. */
   locked = "";
   readonly #path: string;
-  readonly #poolId: string;
+  readonly poolId: string;
   #ring: KeyRing | undefined;
   #poolKey: Uint8Array | undefined;
 
   /** `path` of the ring, which need not be there. */
   constructor(path: string, poolId: string) {
     this.#path = path;
-    this.#poolId = poolId;
+    this.poolId = poolId;
   }
 
   /** Reads the ring, and the pool key where that is in a file. What is wrong is said by `locked`. */
@@ -54,7 +55,7 @@ export class PoolKeys {
       const bytes = readRingFile(this.#path);
       if (bytes === undefined) return;
       const ring = parseKeyRing(bytes, this.#path);
-      if (ring.poolId !== this.#poolId) {
+      if (ring.poolId !== this.poolId) {
         throw storageError("KEY_RING_DAMAGED", `${this.#path} is the key ring of another pool`);
       }
       this.#ring = ring;
@@ -123,6 +124,13 @@ export class PoolKeys {
     return ring.keys.length - keys.length;
   }
 
+  /** Destroys all keys with the ring; none is no error. The pool key is its owner's. */
+  destroy(): void {
+    removeRingFile(this.#path);
+    this.#ring = undefined;
+    this.#poolKey = undefined;
+  }
+
   /**
    * Gives the pool its key, or another one: every volume key is wrapped anew, the data stays as it is. Afterwards the old
    * pool key opens nothing.
@@ -133,7 +141,7 @@ export class PoolKeys {
     if (before === undefined && this.locked !== "") this.#mustHaveRing();
     const from = before === undefined ? undefined : this.#mustBeOpen();
     const { salt, poolKey } = await newKeyOf(source);
-    const fresh = newKeyRing(this.#poolId, { kind: source.kind, path: source.path }, salt, poolKey);
+    const fresh = newKeyRing(this.poolId, { kind: source.kind, path: source.path }, salt, poolKey);
     this.#write(before === undefined ? fresh : rewrap(before, from as Uint8Array, fresh, poolKey));
     this.#poolKey = poolKey;
     this.locked = "";

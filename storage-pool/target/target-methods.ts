@@ -22,6 +22,8 @@ export interface TargetMethods {
   /** For each disk why it cannot be used, "" when it can. */
   probeDisks: [{ poolId: string; disks: readonly { path: string; index: number }[] }, string[]];
   openPool: [PoolOpening, OpenedReport];
+  /** Its clients are disconnected. */
+  closePool: [{ pool: string }, undefined];
   /** Segments that the disk holds. */
   stampDisks: [{ pool: string; epoch: number }, undefined];
   addDisk: [{ pool: string; poolId: string; path: string; index: number; diskClass: string }, number];

@@ -2,6 +2,7 @@
 import { workerData } from "node:worker_threads";
 import { EPOLLIN, Epoll } from "../../base/linux/index.js";
 import { Mailbox, type MailboxSetup } from "../../base/worker/index.js";
+import { formatPool, probeDisks } from "./pool-disk-files.js";
 import { reportMetrics } from "./report-metrics.js";
 import { asPlinthError, Target } from "./target.js";
 import type { TargetMethods } from "./target-methods.js";
@@ -20,8 +21,8 @@ const target = new Target(epoll, {
 type Answers<R> = R extends undefined ? unknown : R;
 const methods: { [M in keyof TargetMethods]: (body: TargetMethods[M][0]) => Answers<TargetMethods[M][1]> } = {
   io: () => ({ plainReason: target.ioReason ?? "" }),
-  formatPool: ({ name, poolId, disks }) => target.formatPool(name, poolId, disks),
-  probeDisks: ({ poolId, disks }) => target.probeDisks(poolId, disks),
+  formatPool: ({ name, poolId, disks }) => formatPool(name, poolId, disks),
+  probeDisks: ({ poolId, disks }) => probeDisks(poolId, disks),
   stampDisks: ({ pool, epoch }) => {
     target.pool(pool).disks.stamp(epoch);
     target.pool(pool).sync();
@@ -43,6 +44,7 @@ const methods: { [M in keyof TargetMethods]: (body: TargetMethods[M][0]) => Answ
   prove: ({ pool, id }) => target.pool(pool).prove(id),
   jobs: ({ pool }) => target.pool(pool).jobs.reports(),
   openPool: (opening) => target.openPool(opening),
+  closePool: ({ pool }) => target.closePool(pool),
   poolUsage: ({ pool }) => target.poolUsage(pool),
   unlock: ({ pool, keys }) => target.unlock(pool, keys),
   setLimits: ({ pool, id, limits }) => target.setLimits(pool, id, limits),

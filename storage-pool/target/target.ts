@@ -2,14 +2,13 @@
 // All methods are called by the mailbox, in order, between breaths. Thread: the pool's worker.
 import { randomUUID } from "node:crypto";
 import { existsSync } from "node:fs";
-import { describeError, PlinthError } from "../../base/errors/index.js";
+import { PlinthError } from "../../base/errors/index.js";
 import type { Epoll } from "../../base/linux/index.js";
 import { BlkServer } from "../blk/blk-server.js";
-import { type Disk, formatDisk, missingDisk, openDisk, readSuperblock } from "../disk/disk.js";
-import { isDiskPresent, openDiskFile } from "../disk/disk-file.js";
+import { formatDisk, openDisk, readSuperblock } from "../disk/disk.js";
+import { openDiskFile } from "../disk/disk-file.js";
 import { storageError } from "../errors.js";
 import { BLOCK_SIZE, DIFF_RANGES_MAX, MAP_MEMORY_BYTES } from "../limits.js";
-import { FORMAT_VERSION, SEGMENT_SIZE } from "../log/format.js";
 import { DirectoryMapFiles } from "../log/map-files.js";
 import type { NbdPlace } from "../nbd/nbd-listener.js";
 import { NbdServer } from "../nbd/nbd-server.js";
@@ -26,6 +25,7 @@ import type { LostRange } from "../volume/lost-blocks.js";
 import { SnapshotDevice } from "../volume/snapshot-device.js";
 import type { Volume } from "../volume/volume.js";
 import { Exports } from "./exports.js";
+import { openOrMissing } from "./pool-disk-files.js";
 import { PoolSyncer } from "./syncer.js";
 
 export interface OpenDisk {
@@ -137,56 +137,6 @@ export class Target {
     return this.#syncer.plainReason;
   }
 
-  /**
-   * Makes empty disks the disks of a new pool. All are looked at before any is written. One that a crash left formatted
-   * for this very pool is taken as it is.
-   */
-  formatPool(name: string, poolId: string, paths: readonly string[]): void {
-    const files = paths.map((path) => openDiskFile(path));
-    try {
-      const found = files.map((file) => readSuperblock(file));
-      for (const [i, superblock] of found.entries()) {
-        if (superblock === undefined || superblock.poolId === poolId) continue;
-        throw storageError(
-          "DISK_FOREIGN",
-          `${paths[i]} belongs to the pool ${superblock.poolName} (${superblock.poolId})`,
-          {
-            field: "disks",
-            remedy:
-              "give an empty file, directory or device, or the data directory that the pool was made with",
-          },
-        );
-      }
-      for (const [i, file] of files.entries()) {
-        if (found[i] !== undefined) continue;
-        const place = { diskIndex: i, diskCount: files.length, diskId: randomUUID() };
-        formatDisk(file, { poolId, poolName: name, ...place });
-      }
-    } finally {
-      for (const file of files) file.close();
-    }
-  }
-
-  /** For each disk why it cannot be used, or "" when it can; nothing is changed. */
-  probeDisks(poolId: string, disks: readonly { readonly path: string; readonly index: number }[]): string[] {
-    return disks.map(({ path, index }) => {
-      if (!isDiskPresent(path)) return "not there, or the file system on it is not mounted";
-      try {
-        const file = openDiskFile(path);
-        try {
-          openDisk(file, poolId, index);
-        } finally {
-          file.close();
-        }
-        return "";
-      } catch (thrown) {
-        // What a newer program wrote is not missing: whoever goes on without it would ruin it.
-        if (thrown instanceof PlinthError && thrown.code === "DISK_FORMAT") throw thrown;
-        return describeError(thrown);
-      }
-    });
-  }
-
   /** Opens a pool and recovers its volumes. Throws DISK_MISSING when no disk is there. */
   openPool(opening: PoolOpening): OpenedReport {
     if (opening.disks.every((disk) => disk.missing !== undefined)) {
@@ -224,6 +174,19 @@ export class Target {
       damaged: Object.fromEntries(pool.damaged),
       slotCounts: Object.fromEntries(pool.table.disks.map((disk) => [disk.index, disk.slotCount])),
     };
+  }
+
+  /** Ends the connections of its clients and lets go of its disks, whatever is not on the medium yet; no pool is no error. */
+  closePool(name: string): void {
+    const pool = this.#pools.get(name);
+    if (pool === undefined) return;
+    for (const volume of pool.volumes.values()) {
+      this.#unserve(volume.name);
+      this.#exports.forget(volume.id);
+    }
+    this.#syncer.drain();
+    this.#pools.delete(name);
+    pool.close();
   }
 
   /** Formats an empty disk, or takes one that a crash left formatted for this place, and begins to use it. */
@@ -472,19 +435,6 @@ export class Target {
     }
     this.#pools.clear();
   }
-}
-
-function openOrMissing({ poolId, name }: PoolOpening, disk: OpenDisk): Disk {
-  const { path, index, missing, suspect, slotCount, diskClass } = disk;
-  const place = { poolId, poolName: name, diskId: "", diskIndex: index, diskCount: 0, slotCount };
-  const geometry = { segmentSizeBytes: SEGMENT_SIZE, blockSizeBytes: BLOCK_SIZE };
-  const opened =
-    missing === undefined
-      ? openDisk(openDiskFile(path), poolId, index)
-      : missingDisk(path, { formatVersion: FORMAT_VERSION, ...place, ...geometry });
-  opened.suspect = suspect;
-  opened.diskClass = diskClass;
-  return opened;
 }
 
 /** Pools that could not be opened must not take the worker with them. */

@@ -20,6 +20,7 @@ interface FakeDisk {
 /** A pool whose drains go on when the test says so. */
 class FakePool implements PoolStorage {
   readonly disks = new Map<string, FakeDisk>();
+  isThere = true;
   readonly calls: string[] = [];
   jobs: JobFacts[] = [];
   scrub: ScrubFacts | undefined;
@@ -28,6 +29,7 @@ class FakePool implements PoolStorage {
   readonly refusals = new Map<string, PlinthError>();
 
   async pools(): Promise<PoolFacts[]> {
+    if (!this.isThere) return [];
     const disks = [...this.disks].map(([path, disk]) => ({ path, ...disk, sizeBytes: 100, freeBytes: 50 }));
     return [
       {
@@ -44,6 +46,10 @@ class FakePool implements PoolStorage {
   }
   async createPool(): Promise<unknown> {
     throw new Error("the pool is there");
+  }
+  async deletePool(name: string): Promise<void> {
+    this.#note("delete", name);
+    this.isThere = false;
   }
   async rekeyPool(): Promise<unknown> {
     throw new Error("no key is wanted");
@@ -174,6 +180,34 @@ describe("reconcilePool()", () => {
     storage.refusals.clear();
     await turn();
     expect([...storage.disks.keys()]).toEqual(["/b"]);
+  });
+
+  it("goes when it is deleted and its pool erased; until its volumes are gone it says what it waits for", async () => {
+    storage.refusals.set("delete", new PlinthError("POOL_IN_USE", "pool default holds volumes: shop/db"));
+    await client.delete("StoragePool", POOL);
+    await expect(turn()).rejects.toThrow("shop/db");
+    const ready = async () => (await pool()).status?.conditions?.find(({ type }) => type === "Ready");
+    expect(await ready()).toMatchObject({
+      status: "False",
+      reason: "PoolInUse",
+      message: "pool default holds volumes: shop/db",
+    });
+    storage.refusals.clear();
+    await turn();
+    expect(storage.calls).toEqual(["delete default"]);
+    expect(await client.get("StoragePool", POOL)).toBeUndefined();
+  });
+
+  it("neither erases nor makes a pool again whose StoragePool goes when storaged has forgotten it already", async () => {
+    await client.patch("StoragePool", POOL, {
+      metadata: { finalizers: ["plinth.dev/host", "example.com/mine"] },
+    });
+    await client.delete("StoragePool", POOL);
+    storage.isThere = false;
+    await turn();
+    await turn();
+    expect(storage.calls).toEqual([]);
+    expect((await pool()).metadata.finalizers).toEqual(["example.com/mine"]);
   });
 
   it("leaves alone what the command line added or drains", async () => {

@@ -4,12 +4,13 @@
 //   named ──► taken ──(name taken away)──► draining ──(empty)──► removed
 //                          ▲──(named again)───┘
 //
+// A StoragePool that is deleted goes when the pool with its disks is erased, which waits until its volumes are gone for good.
 // Invariant: only a disk that a spec once named is ever emptied, and status.disks remembers which (`wanted`) before
 // anything is done; disks of the command line are left alone. A disk is never given up as lost: that is for people to say.
 import { describeError, PlinthError } from "../../../base/errors/index.js";
 import type { ResourceClient } from "../../api/index.js";
 import { formatBytes, type StoragePool } from "../../resources/index.js";
-import { type Verdict, writeStatus } from "./api-writer.js";
+import { addFinalizer, HOST_FINALIZER, removeFinalizer, type Verdict, writeStatus } from "./api-writer.js";
 import { keepScrub, scrubCondition, scrubStatus, tellScrub } from "./pool-scrub.js";
 import { keepThresholds } from "./pool-thresholds.js";
 import { isStorageAway, type PoolFacts, type StorageClient } from "./storage-client.js";
@@ -24,6 +25,7 @@ export type PoolStorage = Pick<
   StorageClient,
   | "pools"
   | "createPool"
+  | "deletePool"
   | "addDisks"
   | "drainDisk"
   | "undrainDisk"
@@ -53,8 +55,16 @@ export async function reconcilePool(pool: StoragePool, modules: PoolModules): Pr
 
 async function keepPool(pool: StoragePool, modules: PoolModules): Promise<void> {
   const { client, storage } = modules;
-  const { name } = pool.metadata;
+  const { name, deletionTimestamp, finalizers = [] } = pool.metadata;
   let facts = await factsOf(storage, pool);
+  if (deletionTimestamp !== undefined) {
+    // Without it the pool is somebody else's to erase, or erased.
+    if (!finalizers.includes(HOST_FINALIZER)) return;
+    if (facts !== undefined) await storage.deletePool(name);
+    await removeFinalizer(client, "StoragePool", pool);
+    return;
+  }
+  if (!(await addFinalizer(client, "StoragePool", pool))) return;
   if (facts === undefined) {
     await storage.createPool(name, pool.spec.disks);
     facts = await factsOf(storage, pool);

@@ -120,6 +120,8 @@ export interface ExportFacts {
 const CALL_TIMEOUT_MS = 20_000;
 /** Looking through a long history takes its time. */
 const REWIND_TIMEOUT_MS = 3_600_000;
+/** Large disks take a while. */
+const ERASE_TIMEOUT_MS = 3_600_000;
 type Fields = Readonly<Record<string, unknown>>;
 
 export class StorageClient {
@@ -187,6 +189,11 @@ export class StorageClient {
 
   createPool(name: string, disks: readonly string[]): Promise<unknown> {
     return this.#call("pool.create", { name, disks });
+  }
+
+  /** Erases its disks. Throws POOL_IN_USE while it holds volumes, DISK_MISSING while not all disks are there. */
+  deletePool(name: string): Promise<unknown> {
+    return this.#call("pool.delete", { name }, ERASE_TIMEOUT_MS);
   }
 
   /** The pool gets the key in a file of the host, which is made when it is not there. */

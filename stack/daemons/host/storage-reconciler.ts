@@ -334,9 +334,12 @@ function asksForTurn(
 ): boolean {
   if (type !== "modified") return true;
   const { generation, deletionTimestamp, finalizers = [] } = object.metadata;
-  if (generation !== previous.metadata.generation || deletionTimestamp !== undefined) return true;
-  // Our finalizer may have lost against this change, and waits for it. Pools have none.
-  return kind !== "StoragePool" && !finalizers.includes(HOST_FINALIZER);
+  if (generation !== previous.metadata.generation) return true;
+  // The figures of a pool are shown while its deletion waits, too.
+  if (deletionTimestamp !== undefined)
+    return kind !== "StoragePool" || previous.metadata.deletionTimestamp === undefined;
+  // Our finalizer may have lost against this change, and waits for it.
+  return !finalizers.includes(HOST_FINALIZER);
 }
 
 /** Whether the moment from which a volume can be rewound has moved on so far that people would see it. */
