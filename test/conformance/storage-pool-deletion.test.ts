@@ -58,7 +58,7 @@ async function make(pool: string, encrypted = false): Promise<[string, string]> 
 
 const pools = async () => (await storage.call("pool.list")) as PoolView[];
 const names = async () => (await pools()).map(({ name }) => name);
-const isBlank = (path: string) => readFileSync(path).every((byte) => byte === 0);
+const isBlank = (path: string) => readFileSync(path).equals(Buffer.alloc(64 * MIB));
 const below = (part: string) => {
   const path = join(storage.dir, "s", part);
   return existsSync(path) ? readdirSync(path) : [];
