@@ -35,7 +35,9 @@ export function instructionsFault(
   isTold = false,
 ): OfpErrorName | undefined {
   if (instructions.some(({ type }) => type === "experimenter")) return "OFPBIC_BAD_EXPERIMENTER";
-  const lists = instructions.flatMap((one) => ("actions" in one ? [one.actions] : []));
+  const listsOf = (type: Instruction["type"]): (readonly Action[])[] =>
+    instructions.flatMap((one) => (one.type === type && "actions" in one ? [one.actions] : []));
+  const lists = [...listsOf("apply_actions"), ...listsOf("write_actions")];
   for (const actions of lists) {
     const fault = eachFault(actions) ?? (version === OFP10_VERSION ? enqueueFault(actions) : undefined);
     if (fault !== undefined) return fault;
@@ -50,11 +52,13 @@ export function instructionsFault(
     if (fault !== undefined) return fault;
   }
   if (isTold) return undefined;
+  // An action set meets what the actions before it have made of the packet.
+  const known = new Prerequisites(match, true);
   for (const actions of lists) {
     const told = version === OFP11_VERSION ? actions.map((one) => withProtocol(one, match)) : actions;
     const isInSet = set !== undefined && "actions" in set && set.actions === actions;
     const counts = isInSet ? isStrictInSet(version) : version === OFP10_VERSION ? isStrictIn10 : isAny;
-    const fault = consistencyFault(told, new Prerequisites(match, true), counts);
+    const fault = consistencyFault(told, known, counts);
     if (fault !== undefined) return fault;
   }
   const jump = instructions.find((one) => one.type === "goto_table");

@@ -26,7 +26,7 @@ import { flowTextError } from "./errors.js";
 import { formatHex } from "./field-text.js";
 import { type KeyValue, splitKeyValues } from "./key-values.js";
 import { longWordOf, tableNumber, wordOf } from "./number-text.js";
-import { P_NXM_OF11_UP, P_OF10, P_OF13_UP } from "./protocol-set.js";
+import { Carriers, P_NXM_OF11_UP, P_OF10, P_OF13_UP } from "./protocol-set.js";
 
 const U64 = (1n << 64n) - 1n;
 const TABLE_ANY = 255;
@@ -51,10 +51,11 @@ export function parseInstructions(text: string, options: InstructionOptions = {}
   const applied: Action[] = [];
   const instructions: Instruction[] = [];
   const context = actionContext(match, options);
+  const written = { ...actionContext(match, options), faults: context.faults };
   const parts = splitKeyValues(text);
   const turns: Instruction["type"][] = [];
   for (const part of parts) {
-    const instruction = parseInstruction(part, context, match, options);
+    const instruction = parseInstruction(part, context, written);
     if (instruction !== undefined) instructions.push(instruction);
     else if (!isDrop(part)) applied.push(...parseAction(part, context));
     turns.push(instruction?.type ?? "apply_actions");
@@ -65,7 +66,7 @@ export function parseInstructions(text: string, options: InstructionOptions = {}
   let last: Instruction["type"] | undefined;
   for (const turn of turns) last = inTurn(turn, last);
   if (applied.length > 0) instructions.push({ type: "apply_actions", actions: applied });
-  if (options.flow !== undefined) checkFlow(applied, instructions, context, options.flow);
+  if (options.flow !== undefined) checkFlow({ applied, instructions, context, written }, options.flow);
   return inOrder(instructions);
 }
 
@@ -97,8 +98,7 @@ export function inOrder(instructions: readonly Instruction[]): Instruction[] {
 function parseInstruction(
   { key: name, value: argument }: KeyValue,
   { carriers, faults }: ActionContext,
-  match: Match,
-  options: ActionOptions,
+  written: ActionContext,
 ): Instruction | undefined {
   switch (name) {
     case "goto_table":
@@ -111,7 +111,7 @@ function parseInstruction(
     case "apply_actions":
       throw flowTextError("apply_actions is the default instruction");
     case "write_actions":
-      return { type: "write_actions", actions: parseActions(argument, actionContext(match, options)) };
+      return { type: "write_actions", actions: parseActions(argument, written) };
     case "write_metadata": {
       carriers.restrict(P_NXM_OF11_UP);
       const slash = argument.indexOf("/");
@@ -127,23 +127,35 @@ function parseInstruction(
   }
 }
 
+interface ReadInstructions {
+  readonly applied: readonly Action[];
+  /** Those beside the actions. */
+  readonly instructions: readonly Instruction[];
+  /** Of the actions that are applied, and of those that are written. */
+  readonly context: ActionContext;
+  readonly written: ActionContext;
+}
+
 /** Whether a packet that the flow matches can be done that to. */
 function checkFlow(
-  applied: readonly Action[],
-  instructions: readonly Instruction[],
-  context: ActionContext,
+  { applied, instructions, context, written }: ReadInstructions,
   { match, tableId }: { readonly match: Match; readonly tableId: number | undefined },
 ): void {
-  if (applied.some(setsTracked)) throw flowTextError("cannot set CT fields outside of ct action");
-  if (applied.some(({ type }) => type === "nat"))
+  const set = instructions.flatMap((one) => (one.type === "write_actions" ? one.actions : []));
+  const actions = [...applied, ...set];
+  if (actions.some(setsTracked)) throw flowTextError("cannot set CT fields outside of ct action");
+  if (actions.some(({ type }) => type === "nat"))
     throw flowTextError('Cannot have NAT action outside of "ct" action');
   const isNowhere = (one: Action): boolean =>
     hasNoMember(one) || ((one.type === "output" || one.type === "output_trunc") && isNoPort(one.port));
-  if (applied.some(isNowhere)) throw inconsistent("OFPBAC_BAD_OUT_PORT");
-  const fault = context.faults[0] ?? listFault(applied);
+  if (actions.some(isNowhere)) throw inconsistent("OFPBAC_BAD_OUT_PORT");
+  const fault = context.faults[0] ?? listFault(applied) ?? listFault(set);
   if (fault !== undefined) throw inconsistent(fault);
-  checkFields(applied, new Prerequisites(match, true), context);
+  const known = new Prerequisites(match, true);
+  checkFields(applied, known, context);
   if (context.carriers.set === 0) throw inconsistent("OFPBAC_MATCH_INCONSISTENT");
+  // What can carry an action set does not follow from it: the packet may be another when it is executed.
+  checkFields(set, known, { ...written, carriers: new Carriers() });
   const jump = instructions.find((one) => one.type === "goto_table");
   if (jump !== undefined && tableId !== undefined && tableId !== TABLE_ANY && jump.tableId <= tableId)
     throw inconsistent("OFPBIC_BAD_TABLE_ID");
