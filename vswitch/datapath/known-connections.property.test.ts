@@ -54,6 +54,7 @@ const first = fc.constantFrom<readonly Action[]>(
   [ct(false, 1, 1), ct(false, 2, 1)],
   [{ type: "load", destination: { field: "in_port", offset: 0, bits: 16 }, value: 3n }, ct(false, 1, 1)],
   [{ type: "dec_nw_ttl" }, ct(false, 1, 1, nat()), { type: "dec_nw_ttl" }],
+  [{ ...ct(false, 0, 1), zone: { field: "vlan_tci", offset: 0, bits: 16 } } as Action],
   [
     {
       type: "move",
@@ -105,10 +106,16 @@ const seen = fc.constantFrom<readonly OxmEntry[]>(
   [IP, field("reg0", 7)],
   [IP, field("ipv4_dst", 0x0a000001)],
 );
+/** Fields of IPv6 in place of those of IPv4. */
+const wide = (match: readonly OxmEntry[]): readonly OxmEntry[] =>
+  match.map((one) => {
+    if (one === IP) return field("eth_type", 0x86dd);
+    return one.field === "ipv4_dst" ? field("ipv6_dst", (0xfd00n << 112n) | 1n) : one;
+  });
 const flow = fc.record({
   tableId: fc.integer({ min: 1, max: 2 }),
   priority: fc.integer({ min: 1, max: 4 }),
-  match: seen,
+  match: fc.tuple(seen, fc.boolean()).map(([match, isWide]) => (isWide ? wide(match) : match)),
   actions: later,
   next: fc.boolean(),
 });
@@ -123,16 +130,18 @@ const frame = fc
     ahead: fc.constantFrom(0, 0, 0, 1, 10, 100_000),
     size: fc.constantFrom(0, 0, 5, 6, 33),
     spoilt: fc.constantFrom(0, 0, 0, 0, 0, 0, 24, 40, 57),
-    tag: fc.constantFrom(false, false, false, true),
+    tag: fc.constantFrom(0, 0, 0, 0x2005, 0x2006),
+    isWide: fc.constantFrom(false, false, true),
   })
-  .map(({ client, toServer, outside, kind, flags, ahead, size, spoilt, tag }) => {
-    const address = CLIENTS[client]!;
+  .map(({ client, toServer, outside, kind, flags, ahead, size, spoilt, tag, isWide }) => {
+    const [server, seenAs] = isWide ? ["fd01::1", "fd02::1"] : [SERVER, OUTSIDE];
+    const address = isWide ? `fd00::${client + 1}` : CLIENTS[client]!;
     const ports = { tcp: [40_000 + client, 80], udp: [50_000, 53], icmp: [0, 0] }[kind] as [number, number];
     const ends = toServer
-      ? { source: address, destination: SERVER, sourcePort: ports[0], destinationPort: ports[1] }
+      ? { source: address, destination: server, sourcePort: ports[0], destinationPort: ports[1] }
       : {
-          source: SERVER,
-          destination: outside ? OUTSIDE : address,
+          source: server,
+          destination: outside ? seenAs : address,
           sourcePort: ports[1],
           destinationPort: ports[0],
         };
@@ -146,10 +155,17 @@ const frame = fc
           })
         : kind === "udp"
           ? udpFrame(ends, payload)
-          : icmpFrame(ends, toServer ? 8 : 0, 0x00070001, payload);
+          : icmpFrame(ends, (isWide ? [129, 128] : [0, 8])[toServer ? 1 : 0]!, 0x00070001, payload);
     if (spoilt > 0) bytes[spoilt] = (bytes[spoilt] ?? 0) ^ 0x40;
-    return { port: toServer ? 1 : 2, bytes: tag ? tagged(bytes, 0x8100, 0x2005) : bytes };
+    return { port: toServer ? 1 : 2, bytes: tag > 0 ? tagged(bytes, 0x8100, tag) : bytes };
   });
+
+const isOfIpv4 = (actions: readonly Action[]): boolean =>
+  actions.some(
+    (one) =>
+      (one.type === "move" && one.source.field === "ipv4_src") ||
+      (one.type === "ct" && one.actions.some((inner) => inner === masquerade)),
+  );
 
 function counts(rig: Rig): unknown {
   const filter = { tableId: OFPTT_ALL, outPort: OFPP_ANY, outGroup: OFPG_ANY, cookie: 0n, cookieMask: 0n };
@@ -172,12 +188,14 @@ describe("packets of connections that are known", () => {
           const cached = new Rig(3, { slots: 64 });
           const fresh = new Rig(3, { slots: 64 });
           for (const rig of [cached, fresh]) {
-            rig.bridge.change(flowMod({ match: [IP], instructions: [apply(...start)] }), rig.nowMs);
             const rest = [apply(ct(true, 1, undefined), output(2))];
-            rig.bridge.change(
-              flowMod({ tableId: 1, priority: 0, match: [IP], instructions: rest }),
-              rig.nowMs,
-            );
+            for (const match of [[IP], wide([IP])]) {
+              // What is done to addresses of IPv4 is refused for others.
+              const takes = match[0] === IP || !isOfIpv4(start);
+              const instructions = [apply(...(takes ? start : [ct(false, 1, 1)]))];
+              rig.bridge.change(flowMod({ match, instructions }), rig.nowMs);
+              rig.bridge.change(flowMod({ tableId: 1, priority: 0, match, instructions: rest }), rig.nowMs);
+            }
           }
           for (const { tableId, priority, match, actions, next } of flows) {
             const instructions: Instruction[] = [apply(...actions)];
@@ -216,5 +234,30 @@ describe("packets of connections that are known", () => {
       { numRuns: 60 },
     );
     expect(known).toBeGreaterThan(200);
+  });
+
+  it("are tracked in the zone that each of them says, however many fare alike", () => {
+    const rig = new Rig(3, { slots: 64 });
+    const tracking = { ...ct(true, 0, 1), zone: { field: "vlan_tci", offset: 0, bits: 16 } } as Action;
+    rig.bridge.change(flowMod({ match: [IP], instructions: [apply(tracking)] }), rig.nowMs);
+    for (const [tci, port] of [
+      [0x1005, 2],
+      [0x1006, 3],
+    ] as const) {
+      const match = [IP, field("ct_zone", tci)];
+      rig.bridge.change(flowMod({ tableId: 1, match, instructions: [apply(output(port))] }), rig.nowMs);
+    }
+    const ends = { source: CLIENTS[0], destination: SERVER };
+    for (let n = 0; n < 120; n++) {
+      const isFirst = (n & 1) === 0;
+      const sent = rig.send(
+        1,
+        tagged(udpFrame({ ...ends, sourcePort: 1000 + (n % 7) }), 0x8100, isFirst ? 5 : 6),
+      );
+      expect([sent.get(2)?.length ?? 0, sent.get(3)?.length ?? 0]).toEqual(isFirst ? [1, 0] : [0, 1]);
+    }
+    expect(rig.bridge.bursts.trackedHits).toBeGreaterThan(20);
+    const zones = new Set(rig.datapath.conntrack.connections(rig.nowMs).map((one) => one.zone));
+    expect(zones).toEqual(new Set([0x1005, 0x1006]));
   });
 });

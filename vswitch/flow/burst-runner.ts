@@ -57,13 +57,13 @@ export class BurstRunner {
   readonly #recordings: Recordings;
   readonly #replay: VerdictReplay;
   readonly #ct: CtRunner;
+  readonly #stages: CtStages;
   readonly #found = new Int32Array(BATCH_SIZE);
   readonly #starts = new Int32Array(BATCH_SIZE);
   readonly #lengths = new Int32Array(BATCH_SIZE);
   /** By verdict: what this burst has not yet told its flows. */
   readonly #packets = new Float64Array(VERDICTS_MAX);
   readonly #bytes = new Float64Array(VERDICTS_MAX);
-  readonly #single = new Int32Array(1);
   readonly #counted = new Int32Array(VERDICTS_MAX);
   #countedLength = 0;
   /** Packets of ROW_WIDE that are not recorded after the last one of which nothing could be kept, and still. */
@@ -81,6 +81,7 @@ export class BurstRunner {
     const keys = burstKeysOf(modules.hand.pool);
     this.#keys = keys;
     const stages = new CtStages();
+    this.#stages = stages;
     const recordings = new Recordings({ ...modules, cache, stages, keys, masked, fronts, path });
     const replay = new VerdictReplay(modules);
     this.#recordings = recordings;
@@ -144,8 +145,8 @@ export class BurstRunner {
       this.#settle(nowMs);
       const kind = this.#keys.plain[i];
       const mayRecord = kind === ROW_WHOLE && !(isCurrent && id === UNDECIDABLE);
-      if (mayRecord) this.#record(packets[i]!, i, inPort, nowMs);
-      else if (kind === ROW_WIDE && this.#wideLeft === 0) this.#recordWide(packets[i]!, inPort, nowMs);
+      if (mayRecord) this.#record(packets, i, inPort, nowMs);
+      else if (kind === ROW_WIDE && this.#wideLeft === 0) this.#recordWide(packets, i, inPort, nowMs);
       else {
         if (kind === ROW_WIDE) this.#wideLeft--;
         process(packets[i]!, inPort, nowMs);
@@ -293,18 +294,20 @@ export class BurstRunner {
     hand.headers.parseNew(hand.pool, packet, key);
     const id = masked.find(key, cache.generation);
     if (id < 0 || masked.hits % MASKED_INSERTION !== 0) return id;
-    this.fronts.offer(key, masked.foundBits, id, cache.generation);
-    cache.keepId(this.#keys.hashes[i]!, this.#keys.rows, i << ROW_SHIFT, id, 0);
+    const isTracked = cache.verdicts[id]!.tail >= 0;
+    if (!isTracked) this.fronts.offer(key, masked.foundBits, id, cache.generation);
+    const serial = isTracked ? this.#stages.serial() : 0;
+    cache.keepId(this.#keys.hashes[i]!, this.#keys.rows, i << ROW_SHIFT, id, serial);
     return id;
   }
 
-  #record(packet: number, i: number, inPort: number, nowMs: number): void {
+  #record(packets: Int32Array, i: number, inPort: number, nowMs: number): void {
     this.cache.sync(this.#modules.tables.version);
+    const packet = packets[i]!;
     // Packets before it in the burst may have been of its kind.
     const id = this.#findMasked(packet, i, inPort);
     if (id >= 0) {
-      this.#single[0] = packet;
-      this.#apply(this.cache.verdicts[id]!, this.#single, 0, 1, inPort);
+      this.#applyOne(this.cache.verdicts[id]!, packets, i, inPort, nowMs);
       return;
     }
     const { key } = this.#modules.hand;
@@ -316,14 +319,14 @@ export class BurstRunner {
   }
 
   /** As #record(), of a packet of ROW_WIDE; when nothing can be kept of it, the next ones go by without. */
-  #recordWide(packet: number, inPort: number, nowMs: number): void {
+  #recordWide(packets: Int32Array, i: number, inPort: number, nowMs: number): void {
     const { hand, tables, process } = this.#modules;
     const recordings = this.#recordings;
+    const packet = packets[i]!;
     this.cache.sync(tables.version);
     const id = this.#findWide(hand.pool.offset[packet]!, hand.pool.length[packet]!, inPort, true);
     if (id >= 0) {
-      this.#single[0] = packet;
-      this.#apply(this.cache.verdicts[id]!, this.#single, 0, 1, inPort);
+      this.#applyOne(this.cache.verdicts[id]!, packets, i, inPort, nowMs);
       return;
     }
     for (let n = 0; n < recordings.key.length; n++) recordings.key[n] = hand.key[n]!;
@@ -332,6 +335,11 @@ export class BurstRunner {
     recordings.end();
     this.#wideRests = recordings.isKept ? 0 : Math.min(FRONT_RESTS_MAX, 2 * this.#wideRests + 1);
     this.#wideLeft = this.#wideRests;
+  }
+
+  #applyOne(verdict: Verdict, packets: Int32Array, i: number, inPort: number, nowMs: number): void {
+    if (verdict.tail >= 0) this.#ct.run(verdict, packets, i, i + 1, inPort, nowMs);
+    else this.#apply(verdict, packets, i, i + 1, inPort);
   }
 
   #count({ id }: Verdict, packets: number, sizeBytes: number): void {

@@ -3,7 +3,7 @@
 // Invariants: packets are dealt with in the order in which they came, and leave in it; those that fare alike in a row
 // are applied together, but nothing that changes connections is put off.
 // Thread: datapath worker. Hot: yes.
-import { type BurstKeys, ROW_SHIFT } from "./burst-keys.js";
+import { type BurstKeys, ROW_SHIFT, ROW_WHOLE } from "./burst-keys.js";
 import { type CtStages, S_EPOCH, S_FOUND, S_NEXT, S_SERIAL, S_STATE, S_VERDICT } from "./ct-stages.js";
 import type { FlowTables } from "./flow-tables.js";
 import type { InHand } from "./in-hand.js";
@@ -78,7 +78,8 @@ export class CtRunner {
   #take(first: Verdict, packets: Int32Array, i: number, inPort: number, nowMs: number): void {
     const { hand, tracker, keys, cache, stages, replay, count } = this.#modules;
     const { pool } = hand;
-    const line = cache.line(keys.hashes[i]!, keys.rows, i << ROW_SHIFT);
+    // What is known by less than its key may have none.
+    const line = keys.plain[i] === ROW_WHOLE ? cache.line(keys.hashes[i]!, keys.rows, i << ROW_SHIFT) : -1;
     let verdict = first;
     let serial = line < 0 ? 0 : cache.serialOf(line);
     let at = line < 0 ? -1 : stages.find(cache.stageOf(line), serial);

@@ -22,6 +22,8 @@ export const STEPS_MAX = 4096;
 export const RECIRCULATIONS_MAX = 64;
 /** Entries of the path cache: a power of two. */
 export const PATH_CACHE_ENTRIES = 8192;
+/** For how many look-ups it rests at most, where nothing is found in it: times its entries. */
+export const PATH_RESTS_MAX = 8;
 /** Flows on one cached path; longer paths are looked up anew. */
 export const PATH_LENGTH_MAX = 32;
 /** Actions within actions: clone within clone. */

@@ -1,11 +1,12 @@
 // Exact-match cache from a packet's whole key to the flows it met on its way through the tables.
 // Invariants: an entry carries the tables' version and counts only while that is current, so a packet after a
-// change is never judged by what was before it; entries are two-way associative, the older one gives way.
+// change is never judged by what was before it; entries are two-way associative, the older one gives way. Where more
+// keys come in turn than there is room for, nothing is ever found: then it rests, longer each time.
 // Thread: datapath worker. Hot: yes.
 import { secretMultiplier } from "../../base/random/index.js";
 import type { Flow } from "./flow.js";
 import { K_PIPELINE, K_WIDE, KEY_WORDS } from "./key.js";
-import { PATH_CACHE_ENTRIES, PATH_LENGTH_MAX } from "./limits.js";
+import { PATH_CACHE_ENTRIES, PATH_LENGTH_MAX, PATH_RESTS_MAX } from "./limits.js";
 
 /** Nobody outside knows them: who could choose colliding packets would make everybody's slow. */
 const FACTORS = Int32Array.from({ length: KEY_WORDS }, secretMultiplier);
@@ -25,6 +26,11 @@ export class PathCache {
   readonly #keys: Int32Array;
   readonly #versions: Float64Array;
   readonly #places: Int32Array;
+  /** Misses since the last hit, or the last rest. */
+  #inRow = 0;
+  /** Look-ups that were left out after them, and still are. */
+  #rests = 0;
+  #left = 0;
 
   constructor(entries: number = PATH_CACHE_ENTRIES) {
     this.#entries = entries;
@@ -35,6 +41,14 @@ export class PathCache {
     this.#places = new Int32Array(entries);
   }
 
+  /** Whether a look-up is to be left out, which counts as a miss. */
+  rests(): boolean {
+    if (this.#left === 0) return false;
+    this.#left--;
+    this.misses++;
+    return true;
+  }
+
   /** The entry for `key` starting at `tableId`, or −1 − the entry to fill. */
   find(key: Int32Array, tableId: number, shape: number, version: number): number {
     const place = (tableId << 2) | shape;
@@ -43,7 +57,14 @@ export class PathCache {
     const second = first + 1;
     if (this.#holds(second, key, place, shape, version)) return second;
     this.misses++;
+    if (++this.#inRow >= this.#entries >> 1) this.#rest();
     return -1 - (this.#versions[first]! <= this.#versions[second]! ? first : second);
+  }
+
+  #rest(): void {
+    this.#inRow = 0;
+    this.#rests = Math.min(PATH_RESTS_MAX * this.#entries, Math.max(this.#entries, 2 * this.#rests));
+    this.#left = this.#rests;
   }
 
   /** Makes `entry` the one for `key`. The caller fills its flows and length. */
@@ -81,6 +102,8 @@ export class PathCache {
       for (let i = K_PIPELINE; i < KEY_WORDS; i++) if (keys[base + i]! !== key[i]!) return false;
     }
     this.hits++;
+    this.#inRow = 0;
+    this.#rests = 0;
     return true;
   }
 }

@@ -17,6 +17,8 @@ export class Path {
   #position = 0;
   #length = 0;
   #cacheable = false;
+  /** The cache is not asked, and gets nothing. */
+  #isApart = false;
   #left = false;
   /** What was found last. */
   #last: Flow | null = null;
@@ -46,6 +48,11 @@ export class Path {
     this.#left = false;
     this.#shape = isWide(key) | (first ? 0 : SHAPE_PIPELINE);
     this.#version = this.#tables.version;
+    this.#isApart = this.#cache.rests();
+    if (this.#isApart) {
+      this.#entry = -1;
+      return;
+    }
     this.#entry = this.#cache.find(key, tableId, this.#shape, this.#version);
     if (this.#entry >= 0) this.#length = this.#cache.lengths[this.#entry]!;
     else for (let i = 0; i < KEY_WORDS; i++) this.#startKey[i] = key[i]!;
@@ -92,7 +99,7 @@ export class Path {
   close(tableId: number, cut: boolean): boolean {
     // A path cut short, other than by a table miss, would be taken for the whole of it.
     if (!this.#cacheable || this.#position === 0 || (cut && this.#last !== null)) return false;
-    if (this.#entry >= 0) return true;
+    if (this.#entry >= 0 || this.#isApart) return true;
     const entry = -1 - this.#entry;
     this.#cache.fill(entry, this.#startKey, tableId, this.#shape, this.#version);
     this.#cache.lengths[entry] = this.#position;

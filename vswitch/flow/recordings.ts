@@ -145,7 +145,8 @@ export class Recordings {
     if (!recorder.isWhole || !recorder.isMaskable || path.isFollowed) return;
     const id = cache.idAt(this.#line);
     masked.keep(this.key, recorder.consulted, id, cache.generation);
-    fronts.offer(this.key, recorder.consulted, id, cache.generation);
+    // Behind a ct() a row is needed.
+    if (recorder.tail < 0) fronts.offer(this.key, recorder.consulted, id, cache.generation);
   }
 
   /** Only by less than the key: there is no other place for it. */

@@ -205,7 +205,8 @@ export class VerdictRecorder {
     this.cts.push(ct);
     if (ct.tableId < 0) return;
     this.tail = at;
-    this.isMaskable = false;
+    // A zone that the packet's own bytes say is in none of the bits that the tables looked at.
+    if (ct.zone < 0 && ct.zoneWord < K_PIPELINE) this.isMaskable = false;
   }
 
   /** A packet was tracked, and is of this connection. */
