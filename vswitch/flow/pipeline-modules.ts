@@ -92,7 +92,8 @@ export interface PipelineObserver {
   /** Whether learn() and fin_timeout() of the packet in hand are carried out. */
   readonly teaches: boolean;
   table(tableId: number, flow: Flow | null, key: Int32Array, packet: number): void;
-  operation(program: Program, at: number, key: Int32Array, packet: number): void;
+  /** `stacked`: how many values are on the stack. */
+  operation(program: Program, at: number, key: Int32Array, packet: number, stacked: number): void;
   /** The flow's meter and apply-actions are behind the packet; its other instructions follow. */
   applied(flow: Flow): void;
   /** The action set is about to be executed. */

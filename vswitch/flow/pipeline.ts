@@ -337,7 +337,8 @@ export class Pipeline {
     const hand = this.#hand;
     const recorder = this.#recorder;
     for (let at = 0; at < code.length && !hand.dropped && !hand.exited; ) {
-      if (this.#observer !== null) this.#observer.operation(program, at, hand.key, hand.packet);
+      if (this.#observer !== null)
+        this.#observer.operation(program, at, hand.key, hand.packet, this.#values.depth);
       switch (code[at]) {
         case P.OP_OUTPUT:
           if (recorder.active) this.#recordOutput(code[at + 1]! >>> 0, code[at + 2]!);

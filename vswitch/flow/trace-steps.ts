@@ -6,15 +6,21 @@ import type { Flow } from "./flow.js";
 import type { TraceFlow, TraceNode } from "./trace-nodes.js";
 import type { TunnelOptions } from "./tunnel-options.js";
 
-/** Where an action writes something that does not stand in it. */
-export function destinationOf(action: Action): BitRange | undefined {
+/** Where an action writes something that does not stand in it, with so many values on the stack. */
+export function destinationOf(action: Action, stacked: number): BitRange | undefined {
   if (action.type === "move" || action.type === "multipath") return action.destination;
   if (action.type === "bundle") return action.destination;
-  return action.type === "pop" ? action.range : undefined;
+  return action.type === "pop" && stacked > 0 ? action.range : undefined;
 }
 
 /** What an action says of itself besides its name; undefined: nothing. */
-export function remarkOf(action: Action, key: Int32Array, options: TunnelOptions): TraceNode | undefined {
+export function remarkOf(
+  action: Action,
+  key: Int32Array,
+  stacked: number,
+  options: TunnelOptions,
+): TraceNode | undefined {
+  if (action.type === "pop" && stacked === 0) return { kind: "error", text: "stack underflow" };
   if (action.type === "delete_field") return { kind: "detail", text: `delete ${action.field}` };
   if (action.type === "pop_queue" && queueOf(key) !== 0) return { kind: "detail", text: "queue = 0" };
   if (action.type !== "output_reg") return undefined;

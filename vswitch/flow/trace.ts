@@ -280,7 +280,7 @@ class Recorder implements PipelineObserver, PacketSink {
     return false;
   }
 
-  operation(program: Program, at: number, key: Int32Array, packet: number): void {
+  operation(program: Program, at: number, key: Int32Array, packet: number, stacked: number): void {
     if (this.#isRefused) return;
     // Those that do nothing begin where the next one does.
     const here = program.actions.filter((_, n) => program.offsets[n] === at);
@@ -293,7 +293,7 @@ class Recorder implements PipelineObserver, PacketSink {
     const action = here.at(-1);
     if (action === undefined) return;
     this.#key = key;
-    this.#assigned = destinationOf(action);
+    this.#assigned = destinationOf(action, stacked);
     this.#run.megaflow.action(action, key, tagsOf(this.#options.pool, packet).length);
     if (action.type === "learn")
       this.#learn(
@@ -301,7 +301,7 @@ class Recorder implements PipelineObserver, PacketSink {
         key,
       );
     if (action.type === "ct") this.#ct(action, key, packet);
-    const remark = remarkOf(action, key, this.#options.tables.options);
+    const remark = remarkOf(action, key, stacked, this.#options.tables.options);
     if (remark !== undefined) this.#add(remark);
   }
 
