@@ -1,6 +1,7 @@
 // One guest's block device over vhost-user: chains out of its queues, statuses back in.
 //
-//   breath:  take chains ─► (reads done, writes staged) ─► commit ─► statuses, or wait for a flush ─► publish, call
+//   breath:  take chains ─► (long reads done, writes staged) ─► commit ─► short reads ─► statuses, or wait for a flush
+//                                                                                               ─► publish, call
 //
 // Invariants: a chain is given back exactly once, after the commit (and the sync, for a flush or a write-through device)
 // that its status speaks of; before rings stop or memory moves nothing is under way. What a crash interrupts the guest's
@@ -24,7 +25,7 @@ import {
   type Virtqueue,
 } from "../../base/virtio/index.js";
 import { EIO, OK } from "../errors.js";
-import { OP_FLUSH } from "../metrics/volume-counters.js";
+import { OP_FLUSH, OP_READ } from "../metrics/volume-counters.js";
 import type { NbdExport } from "../nbd/nbd-export.js";
 import type { FlushQueue, FlushWaiter } from "../nbd/nbd-transmission.js";
 import {
@@ -33,6 +34,7 @@ import {
   BLK_FLUSH,
   BLK_LATER,
   BLK_MALFORMED,
+  BLK_READ,
   BLK_STAGED,
   BLK_WAIT,
   BlkRequests,
@@ -81,7 +83,7 @@ export class BlkConnection implements FlushWaiter {
   readonly #flushes: FlushQueue;
   readonly #config: Uint8Array;
   readonly #touched = new Uint8Array(BLK_QUEUES_MAX);
-  /** Chains of this breath that a commit decides on: queue, head, where the status goes, BLK_STAGED or BLK_FLUSH. */
+  /** Chains of this breath that a commit decides on: queue, head, where the status goes, BLK_STAGED, _FLUSH or _READ. */
   readonly #queueOf = new Uint8Array(PENDING_MAX);
   readonly #headOf = new Uint16Array(PENDING_MAX);
   readonly #statusOf = new Float64Array(PENDING_MAX);
@@ -172,6 +174,9 @@ export class BlkConnection implements FlushWaiter {
       case BLK_FLUSH:
         this.#note(index, queue, BLK_FLUSH);
         return;
+      case BLK_READ:
+        this.#note(index, queue, BLK_READ);
+        return;
       case BLK_AGAIN:
         queue.unpop(1);
         this.stalled = true;
@@ -216,12 +221,15 @@ export class BlkConnection implements FlushWaiter {
   /** Answers what take() took; `committed`: how the commit ended. True when something waits for a sync now. */
   finish(committed: number): boolean {
     const through = this.#isWriteThrough;
+    this.#requests.runReads();
     let waits = false;
+    let read = 0;
     for (let n = 0; n < this.#pending; n++) {
       const index = this.#queueOf[n] as number;
       const head = this.#headOf[n] as number;
       const statusAt = this.#statusOf[n] as number;
-      if (committed !== OK) {
+      if (this.#kindOf[n] === BLK_READ) this.#endRead(index, head, statusAt, read++);
+      else if (committed !== OK) {
         this.target.share.counters.fail(this.#opOf[n] as number);
         this.#giveBack(index, head, statusAt, VIRTIO_BLK_S_IOERR, 1);
       } else if (!through && this.#kindOf[n] === BLK_STAGED) {
@@ -232,8 +240,22 @@ export class BlkConnection implements FlushWaiter {
       }
     }
     this.#pending = 0;
+    this.#requests.reads.clear();
     this.#publish();
     return waits;
+  }
+
+  #endRead(index: number, head: number, statusAt: number, read: number): void {
+    const { reads } = this.#requests;
+    if (reads.results[read] !== OK) {
+      this.target.share.counters.fail(OP_READ);
+      this.#giveBack(index, head, statusAt, VIRTIO_BLK_S_IOERR, 1);
+      return;
+    }
+    const queue = this.backend.queues[index] as Virtqueue;
+    const length = reads.lengths[read] as number;
+    if (queue.log !== undefined) queue.markWritten(reads.places[read] as number, length);
+    this.#giveBack(index, head, statusAt, VIRTIO_BLK_S_OK, length + 1);
   }
 
   /** What is answered must survive: the driver cannot flush, or chose to have no cache. */

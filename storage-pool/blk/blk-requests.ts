@@ -1,4 +1,4 @@
-// Carries out what one chain asks of a device: reads at once, stages writes, and says how it ends.
+// Carries out what one chain asks of a device: reads, at once or with others; stages writes; and says how it ends.
 // Data goes through a buffer of ours: the driver could change its own between the checksum and the disk.
 // Source: VIRTIO 1.2, 5.2.6. Invariant: the driver is hostile; lengths and sectors are judged before use.
 // Thread: the pool's worker. Hot: yes.
@@ -10,6 +10,7 @@ import { BLOCK_SIZE, REQUEST_SIZE_BYTES_MAX } from "../limits.js";
 import { OP_FLUSH, OP_OTHER, OP_READ, OP_UNMAP, OP_WRITE, OP_ZEROES } from "../metrics/volume-counters.js";
 import type { NbdExport } from "../nbd/nbd-export.js";
 import { TAKE_OK, TAKE_WAIT } from "../qos/volume-share.js";
+import { BlkReads } from "./blk-reads.js";
 import { ChainMemory } from "./chain-memory.js";
 import {
   BLK_DISCARD_SECTORS_MAX,
@@ -45,6 +46,8 @@ export const BLK_MALFORMED = 4;
 export const BLK_LATER = 5;
 /** take(): nothing happened; the same chain again when the limits of the volume allow it. */
 export const BLK_WAIT = 6;
+/** take(): among `reads` now; good or bad when these have been run. */
+export const BLK_READ = 7;
 
 const U32 = 0x1_0000_0000;
 /** Reads and scatters this much at a time, so that it is still in the processor's cache. */
@@ -53,6 +56,7 @@ const BUFFER_KEPT = 2 * 1024 * 1024;
 
 export class BlkRequests {
   readonly memory: ChainMemory;
+  readonly reads: BlkReads;
   /** After BLK_DONE: how it ended and the bytes written to the chain, with the status. */
   status = VIRTIO_BLK_S_OK;
   written = 1;
@@ -66,6 +70,12 @@ export class BlkRequests {
   constructor(target: NbdExport, window: GuestWindow) {
     this.#export = target;
     this.memory = new ChainMemory(window);
+    this.reads = new BlkReads(target.device, window, SLICE);
+  }
+
+  /** Carries out what take() put among `reads`; the writes of the breath are committed. */
+  runReads(): void {
+    this.reads.run(this.#buffer);
   }
 
   /** Carries out the chain that `queue` took last. */
@@ -130,6 +140,8 @@ export class BlkRequests {
     if (this.#isOutside(offset, length) || length > REQUEST_SIZE_BYTES_MAX) {
       return this.#done(VIRTIO_BLK_S_IOERR);
     }
+    const place = length > 0 ? this.memory.dataOffset : -1;
+    if (place >= 0 && this.reads.add(offset, length, place)) return BLK_READ;
     const { device } = this.#export;
     for (let done = 0; done < length; done += SLICE) {
       const count = Math.min(SLICE, length - done);

@@ -66,6 +66,13 @@ export class ChainMemory {
     }
   }
 
+  /** Window offset of the writable bytes but the last, where they are side by side; else −1. */
+  get dataOffset(): number {
+    const { chain } = this.#queue as Virtqueue;
+    const first = chain.readableCount;
+    return (chain.length[first] as number) < this.writableBytes - 1 ? -1 : (chain.offset[first] as number);
+  }
+
   /** Window offset of the last writable byte, where the status goes; the chain has one. */
   get statusOffset(): number {
     const chain = (this.#queue as Virtqueue).chain as DescriptorChain;
