@@ -110,8 +110,13 @@ function toolIo(dir: string | undefined): ToolIo {
   };
 }
 
-/** A switch standing alone has its sockets in DIR itself, one under `plinth up` in DIR/switch. */
+/**
+ * A switch standing alone has its sockets in DIR itself, one under `plinth up` in DIR/switch. Scripts tell tools of Open
+ * vSwitch by OVS_RUNDIR where the sockets are.
+ */
 export function switchSocket(given: string | undefined, name: string): string {
+  const told = process.env["OVS_RUNDIR"];
+  if (given === undefined && told !== undefined && told !== "") return join(told, name);
   const dir = defaultDirectory(given);
   return existsSync(join(dir, "vswitchd.lock")) ? join(dir, name) : join(directoryLayout(dir).switch, name);
 }

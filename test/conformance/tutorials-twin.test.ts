@@ -1,10 +1,11 @@
 // The tutorials of Open vSwitch, a learning switch with VLANs made of flow tables, and connection tracking: the same
 // commands to our switch and to a real one, the same answers: flows, traces, what was learned, connections, datapath flows.
-import { writeFileSync } from "node:fs";
+import { existsSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { waitFor } from "../../base/time/index.js";
 import { DummyTwins } from "../support/dummy-twins.js";
+import { PLINTH, run } from "../support/run.js";
 
 const DEADLINE_MS = 20_000;
 const SWITCH = [
@@ -170,4 +171,21 @@ it("flow tables with names, and with so many flows", async () => {
       expect(text).toMatch(new RegExp(`${line}\\n.*\\n +max_entries=${limit}\\n`));
   await twins.both("vsctl clear bridge br0 flow_tables");
   await agree("ofctl -O OpenFlow13 --names --no-stats dump-flows br0", true);
+});
+
+it.each([
+  ["vsctl", "list-br"],
+  ["ofctl", "show", "br0"],
+  ["appctl", "version"],
+])("scripts need but a changed name, and OVS_RUNDIR: plinth %s", async (...words) => {
+  const { ours, real } = twins;
+  const control = real.path(`ovs-vswitchd.${readFileSync(real.path("ovs-vswitchd.pid"), "utf8").trim()}.ctl`);
+  if (!existsSync(control)) symlinkSync("vs.ctl", control);
+  for (const { dir } of [ours, real]) {
+    const env = { ...process.env, OVS_RUNDIR: dir, PLINTH_DIR: "/nowhere" };
+    const { code, stdout, stderr } = await run(process.execPath, [PLINTH, ...words], { env });
+    expect([code, stderr], dir).toEqual([0, ""]);
+    const theirs = await run(`ovs-${words[0]}`, words.slice(1), { env });
+    expect(stdout.replaceAll(/xid=\S+/g, ""), dir).toBe(theirs.stdout.replaceAll(/xid=\S+/g, ""));
+  }
 });

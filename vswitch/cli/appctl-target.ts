@@ -1,7 +1,7 @@
 // Which socket a daemon's name stands for: by its file of process number in the directory where it runs, as ovs-appctl
 // finds it. Source: ovs-appctl(8), -t. Reads files, and asks who holds their locks.
 
-import { closeSync, constants, openSync, readFileSync } from "node:fs";
+import { closeSync, constants, existsSync, openSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { systemReason } from "../../base/errors/index.js";
 import { lockHolder } from "../../base/linux/index.js";
@@ -20,7 +20,18 @@ const RUN_DIRECTORY = "/var/run/openvswitch";
 
 /** The path of the control socket; `target` undefined stands for the switch in --dir. Throws COMMAND_FAILED. */
 export function socketOfTarget(target: string | undefined, io: TargetIo): string {
-  if (target === undefined || target === "vswitchd") return io.socket("vswitchd.ctl");
+  const plain = io.socket("vswitchd.ctl");
+  const named = target ?? (existsSync(plain) ? undefined : nameThere(io));
+  if (named === undefined || named === "vswitchd") return plain;
+  return socketByName(named, io);
+}
+
+/** Where Open vSwitch runs, its daemon. */
+function nameThere(io: TargetIo): string | undefined {
+  return runningIn(io.socket("ovs-vswitchd.pid")) === undefined ? undefined : "ovs-vswitchd";
+}
+
+function socketByName(target: string, io: TargetIo): string {
   if (target.includes("/")) return target;
   const here = io.socket(`${target}.pid`);
   const pid = runningIn(here);
