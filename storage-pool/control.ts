@@ -20,6 +20,7 @@ import {
   rewindWindow,
   sizeBytes,
   snapshotReference,
+  socketRefusal,
   volumeName,
 } from "./parameters.js";
 import { poolMethods } from "./pool-control.js";
@@ -330,7 +331,9 @@ async function openExport(daemon: StorageDaemon, params: Params): Promise<Export
     owner: ownerText(params),
   };
   // Asked again: a socket that was lost with its directory comes back, a living one stays untouched.
-  await daemon.openExport(wanted);
+  await daemon.openExport(wanted).catch((thrown: unknown) => {
+    throw socketRefusal(thrown, socket);
+  });
   await daemon.catalogue.putExport(wanted);
   return exportView(wanted);
 }

@@ -1,5 +1,6 @@
 // Reading control parameters: they come from outside, each is checked and named when it is wrong. Pure. Thread: main.
 import { isAbsolute } from "node:path";
+import { PlinthError } from "../base/errors/index.js";
 import { storageError } from "./errors.js";
 import {
   BLOCK_SIZE,
@@ -22,7 +23,8 @@ function invalid(field: string, expected: string, got: unknown): never {
 /** "namespace/volume"; a name alone belongs to the namespace "default". */
 export function volumeName(params: Params, field = "name"): string {
   const given = params[field];
-  if (typeof given !== "string" || given.length > NAME_LENGTH_MAX) invalid(field, "namespace/volume", given);
+  if (typeof given !== "string" || given.length > NAME_LENGTH_MAX)
+    invalid(field, `namespace/volume of at most ${NAME_LENGTH_MAX} characters`, given);
   const full = given.includes("/") ? given : `default/${given}`;
   const parts = full.split("/");
   if (parts.length !== 2 || !parts.every((part) => LABEL.test(part))) {
@@ -34,9 +36,28 @@ export function volumeName(params: Params, field = "name"): string {
 export function label(params: Params, field: string, fallback?: string): string {
   const given = params[field] ?? fallback;
   if (typeof given !== "string" || given.length > NAME_LENGTH_MAX || !LABEL.test(given)) {
-    invalid(field, "a name in lower-case letters, digits, - and .", given);
+    invalid(field, `at most ${NAME_LENGTH_MAX} lower-case letters, digits, - and .`, given);
   }
   return given;
+}
+
+const SOCKET_REASONS: Readonly<Record<string, string>> = {
+  ENOENT: "its directory is not there",
+  ENOTDIR: "it is below something that is no directory",
+  EADDRINUSE: "something is there already",
+  EACCES: "that is not allowed there",
+  EROFS: "the file system is read-only",
+  SOCKET_PATH_TOO_LONG: "the path is too long for a socket",
+};
+
+/** Why a socket could not be made, as what is wrong with the parameter; other errors as they are. */
+export function socketRefusal(thrown: unknown, path: string): unknown {
+  const why = thrown instanceof PlinthError ? SOCKET_REASONS[thrown.code] : undefined;
+  if (why === undefined) return thrown;
+  return storageError("PARAMETER_INVALID", `no socket can be made at ${path}: ${why}`, {
+    field: "socket",
+    cause: thrown,
+  });
 }
 
 export function sizeBytes(params: Params): number {

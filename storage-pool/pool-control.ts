@@ -145,7 +145,16 @@ async function addDisks(daemon: StorageDaemon, params: Params): Promise<PoolView
     if (taken === undefined) continue;
     throw storageError("DISK_FOREIGN", `${taken.path} belongs to the pool ${other.name}`, { field: "disks" });
   }
-  for (const path of fresh) await daemon.addDisk(name, path, className(params));
+  const diskClass = className(params);
+  const other = disks.find((disk) => paths.includes(disk.path) && disk.diskClass !== diskClass);
+  if (other !== undefined && params["class"] !== undefined) {
+    const is = other.diskClass === "" ? "of no class" : `of class ${other.diskClass}`;
+    throw storageError("PARAMETER_INVALID", `${other.path} is in the pool already, and ${is}`, {
+      field: "class",
+      remedy: "plinth pool class changes it",
+    });
+  }
+  for (const path of fresh) await daemon.addDisk(name, path, diskClass);
   return poolView(daemon, name);
 }
 
@@ -163,6 +172,12 @@ async function setPool(daemon: StorageDaemon, params: Params): Promise<PoolView>
   const { name } = openPoolOf(daemon, params);
   const pool = daemon.catalogue.pools.get(name) as PoolEntry;
   const { warningPercent, criticalPercent } = thresholds(pool);
+  const given = ["warningPercent", "criticalPercent", "scrub", "scrubBytesPerSecond"];
+  if (given.every((field) => params[field] === undefined)) {
+    throw storageError("PARAMETER_INVALID", "nothing to change was given", {
+      remedy: "give --warning, --critical, --scrub or --scrub-rate",
+    });
+  }
   const warning = whole(params, "warningPercent", 1, 99, warningPercent);
   const critical = whole(params, "criticalPercent", 1, 100, criticalPercent);
   if (critical <= warning) {

@@ -1,6 +1,6 @@
 // storaged: pools, volumes and their exports as one daemon. The catalogue lives here, the data in the worker.
 //
-//   start: lock ─► catalogue ─► worker ─► pools (epochs raised first) ─► exports ─► nbd.sock ─► control.sock
+//   start: lock ─► catalogue ─► worker ─► pools (epochs raised first) ─► nbd.sock ─► exports ─► control.sock
 //
 // Invariants: the catalogue is changed before anything relies on the change; while an operation changes a volume's
 // entry the worker makes no checkpoint of its pool; operations run one after the other. Thread: main.
@@ -190,13 +190,10 @@ export class StorageDaemon implements Storaged {
     for (const pool of [...this.catalogue.pools.values()]) await this.tryOpenPool(pool.name);
     if (disks.length > 0 && !this.catalogue.pools.has(DEFAULT_POOL))
       await this.createPool(DEFAULT_POOL, disks);
+    // Named apart from the sockets of single volumes, none of which may take its place.
+    const place = { kind: "unix", path: join(dir, "nbd.sock") } as const;
+    await this.target.ask("listen", { name: "shared", place, readOnly: false });
     await this.#restoreExports();
-    const shared = join(dir, "nbd.sock");
-    await this.target.ask("listen", {
-      name: shared,
-      place: { kind: "unix", path: shared },
-      readOnly: false,
-    });
     for (const endpoint of this.#options.endpoints ?? []) await this.serve(endpoint);
     this.#clockwork = new Clockwork(this, log);
     const where = this.#options.metrics;

@@ -290,9 +290,13 @@ function diskTable(pool: PoolView): string {
     disk.class === "" ? "-" : disk.class,
     formatBytes(disk.sizeBytes),
     formatBytes(disk.freeBytes),
-    disk.state === "online" ? "ok" : disk.state,
+    disk.state === "online" ? "ok" : isDrained(disk) ? "drained" : disk.state,
   ]);
   return formatRows(["DISK", "CLASS", "SIZE", "FREE", "STATE"], rows);
+}
+
+function isDrained({ state, segments }: PoolView["disks"][number]): boolean {
+  return state === "draining" && segments === 0;
 }
 
 function describeCheck({ pool, disks, volumes, space, catalogue }: PoolCheck): string {

@@ -25,6 +25,7 @@ import {
 } from "../log/format.js";
 import { DataBuffer } from "./data-buffer.js";
 import type { DiskFile } from "./disk-file.js";
+import { foreignData } from "./foreign-data.js";
 
 /** Fewer could not hold a log, a cleaner and their reserve. */
 export const SLOTS_MIN = 8;
@@ -245,9 +246,15 @@ function isZero({ view }: DataBuffer, at: number): boolean {
   return view.getUint32(at, true) === 0 && view.getUint32(at + 4, true) === 0;
 }
 
-/** The superblock of `file`; undefined when it is empty. */
+/** The superblock of `file`; undefined when it is empty. Throws DISK_FOREIGN when something else is there. */
 export function readSuperblock(file: DiskFile): Superblock | undefined {
-  return parseSuperblock(readHead(file), file.path);
+  const superblock = parseSuperblock(readHead(file), file.path);
+  const what = superblock === undefined ? foreignData(file) : undefined;
+  if (what === undefined) return superblock;
+  throw storageError("DISK_FOREIGN", `${file.path} holds data that is not Plinth's: ${what}`, {
+    field: "disks",
+    remedy: "give an empty file, directory or device",
+  });
 }
 
 /** The superblock's 4 KiB. */

@@ -4,10 +4,10 @@
 import { existsSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { setImmediate as breathe } from "node:timers/promises";
-import { describeError } from "../../base/errors/index.js";
+import { describeError, PlinthError } from "../../base/errors/index.js";
 import { storageError } from "../errors.js";
 import { BLOCK_SIZE } from "../limits.js";
-import { CELLS_AT, slotsAt } from "../log/format.js";
+import { CELLS_AT, type Superblock, slotsAt } from "../log/format.js";
 import { DataBuffer } from "./data-buffer.js";
 import { readSuperblock } from "./disk.js";
 import { type DiskFile, isDiskPresent, openDiskFile, SEGMENTS_FILE } from "./disk-file.js";
@@ -22,7 +22,7 @@ export function unknownDisk(path: string): string {
   try {
     const file = openDiskFile(path);
     try {
-      readSuperblock(file);
+      ownerOf(file);
       return "";
     } finally {
       file.close();
@@ -37,7 +37,7 @@ export async function eraseDisk(path: string, poolId: string): Promise<void> {
   if (!isDiskPresent(path)) throw storageError("DISK_MISSING", `${path} is not there`);
   const file = openDiskFile(path);
   try {
-    const superblock = readSuperblock(file);
+    const superblock = ownerOf(file);
     if (superblock?.poolId !== poolId) return;
     await clearCells(file, slotsAt(superblock.slotCount));
     for (let at = CELLS_AT; at < file.sizeBytes; at += SPACE_PIECE) {
@@ -61,6 +61,16 @@ export function removeErasedFile(path: string): void {
     if (readSuperblock(file) === undefined) rmSync(inner);
   } finally {
     file.close();
+  }
+}
+
+/** The superblock; undefined where there is none: the disk is erased, and perhaps somebody else's by now. */
+function ownerOf(file: DiskFile): Superblock | undefined {
+  try {
+    return readSuperblock(file);
+  } catch (thrown) {
+    if (thrown instanceof PlinthError && thrown.code === "DISK_FOREIGN") return undefined;
+    throw thrown;
   }
 }
 

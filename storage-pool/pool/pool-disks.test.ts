@@ -75,6 +75,10 @@ test("a drained disk is empty, everything is on the others, and it can be remove
   });
   expect(states(memory)[0]).toBe("disk0 draining 0");
   expectFilled(volume, 200, 7);
+  memory.pool.disks.undrain(0);
+  expect(() => memory.pool.disks.checkRemove(0, false)).toThrow("disk0 is in use");
+  memory.pool.disks.drain(0);
+  memory.settle();
   memory.pool.disks.checkRemove(0, false);
   memory.pool.disks.remove(0);
   memory.removed.add(0);

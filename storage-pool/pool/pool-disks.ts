@@ -159,7 +159,8 @@ export class PoolDisks {
     const disk = this.disk(index);
     const held = this.#segmentsOn(disk);
     if (disk.online && (!disk.draining || held > 0)) {
-      throw storageError("DISK_IN_USE", `${disk.file.path} still holds ${held} segments`, {
+      const why = held > 0 ? `still holds ${held} segment${held === 1 ? "" : "s"}` : "is in use";
+      throw storageError("DISK_IN_USE", `${disk.file.path} ${why}`, {
         remedy: "drain it first",
       });
     }

@@ -450,6 +450,24 @@ test("one-export sockets are exclusive, survive kill -9, and an orderly end leav
   await expect(storage.call("volume.delete", { name: "shop/db" })).rejects.toMatchObject({
     code: "VOLUME_IN_USE",
   });
+  for (const [taken, why] of [
+    ["s/nbd.sock", "something is there already"],
+    ["s/control.sock", "something is there already"],
+    ["none/x.sock", "its directory is not there"],
+    ["d0/segments/x.sock", "it is below something that is no directory"],
+    ["s".repeat(108), "the path is too long for a socket"],
+  ] as const) {
+    const refused = storage.call("export.open", {
+      volume: "shop/db",
+      socket: join(storage.dir, taken),
+      readOnly: true,
+    });
+    await expect(refused).rejects.toMatchObject({
+      code: "PARAMETER_INVALID",
+      field: "socket",
+      message: `no socket can be made at ${join(storage.dir, taken)}: ${why}`,
+    });
+  }
   const uri = `nbd+unix:///?socket=${socket}`;
   await program("qemu-io", "-f", "raw", "-c", "write -P 5 0 1M", uri);
   await expect(program("nbdinfo", `nbd+unix:///other?socket=${socket}`)).rejects.toThrow();

@@ -94,8 +94,13 @@ describe("a pool on block devices", needsRoot, () => {
     await expect(drained(large.path)).rejects.toThrow("volume default/fast is kept on disks of class ssd");
     const fresh = join(dir, "fresh");
     await storage.call("disk.add", { name: "default", disks: [fresh], class: "hdd" });
+    await expect(
+      storage.call("disk.add", { name: "default", disks: [fresh], class: "ssd" }),
+    ).rejects.toMatchObject({ field: "class", message: `${fresh} is in the pool already, and of class hdd` });
+    await expect(storage.call("pool.set", { name: "default" })).rejects.toThrow("nothing to change");
     const fast = await segments(large.path);
     expect(await drained(small.path)).toContain(`${small.path} is empty`);
+    expect(await storage.plinth("pool", "show", "default")).toMatch(new RegExp(`${small.path} .* drained`));
     await storage.call("disk.remove", { name: "default", disk: small.path });
     expect(Object.keys(await disks())).toEqual([large.path, fresh]);
     expect(await segments(fresh)).toBeGreaterThanOrEqual(3);
