@@ -59,6 +59,8 @@ table=22 actions=3
 metadata=24,udp actions=output:NXM_OF_IN_PORT[],load:2->NXM_NX_REG3[],output:NXM_NX_REG3[],output:NXM_NX_REG3[0..15],load:0x10002->NXM_NX_REG4[],output:NXM_NX_REG4[]
 metadata=25,udp actions=bundle(symmetric_l3,5,active_backup,ofport,members:3,1),bundle_load(nw_dst,5,active_backup,ofport,NXM_NX_REG2[0..15],members:3,1)
 metadata=22,udp actions=set_queue:3,3,2,dec_ttl,3,pop_queue,2
+metadata=29,udp actions=load:7->NXM_OF_ETH_DST[8..15],set_field:2->nw_ecn,load:9->NXM_OF_IP_SRC[0..7],load:5->NXM_OF_UDP_SRC[0..3],1
+metadata=29,udp6 actions=load:7->NXM_OF_ETH_SRC[8..15],set_field:3/3->ipv6_label,load:9->NXM_NX_IPV6_DST[0..7],1
 metadata=22,udp6 actions=set_queue:3,2,pop_queue,push:NXM_NX_REG0[],pop:NXM_NX_REG1[],pop:NXM_NX_REG2[]
 metadata=23,udp actions=set_queue:3,set_field:3->ip_dscp,2,push_vlan:0x8100,2,3
 priority=300,metadata=26,ip actions=learn(table=26,in_port=2,output:NXM_OF_IN_PORT[]),IN_PORT,resubmit(2,27),resubmit(3,27),output(port=3,max_len=100),clone(output:2),ct(commit,exec(load:0->NXM_NX_CT_LABEL[0],load:0->NXM_NX_CT_MARK[])),ct(commit,exec(load:0->NXM_NX_CT_MARK[0])),bundle(eth_src,0,active_backup,ofport,members:2,3),write_actions(output:1,output:2),write_metadata:0x5
@@ -82,6 +84,8 @@ const TRACES: readonly (readonly string[])[] = [
   ["br0", `metadata=22,in_port=1,udp,${IP},nw_tos=4,nw_ecn=1`],
   ["br0", `metadata=22,in_port=1,udp,${IP},nw_tos=44`],
   ["br0", "metadata=22,in_port=1,udp6,nw_tos=4,nw_ecn=2,nw_ttl=9"],
+  ["br0", `metadata=29,in_port=2,udp,${IP},nw_tos=4`],
+  ["br0", "metadata=29,in_port=2,udp6,ipv6_label=8"],
   ["br0", `metadata=23,in_port=1,udp,${IP}`],
   ["br0", `metadata=21,in_port=2,tcp,tp_src=21,${IP}`],
   ["br0", `metadata=21,in_port=2,tcp,tp_src=21,${IP}`, "--ct-next", "est,trk", "--ct-next", "new,trk"],

@@ -1,7 +1,7 @@
 // What a datapath of Open vSwitch would be told to do with a packet: outputs, and before each of them the changes since
 // the one before. Made from the packets themselves: the packet as it was against the packet as it leaves.
 // Source: ovs-actions(7) and the "Datapath actions" line of ofproto/trace. Thread: datapath worker, for traces only.
-import type { CtAction, NatAction } from "../../base/openflow/index.js";
+import type { CtAction, NatAction, OxmFieldName } from "../../base/openflow/index.js";
 import type { PacketPool } from "../../base/packet/index.js";
 import { formatIpv4Address, formatIpv6Address, formatMac } from "../../base/wire/index.js";
 import type { CtExec } from "./ct-exec.js";
@@ -15,6 +15,9 @@ interface State {
   readonly labels: readonly number[];
 }
 
+/** The bits of a field, in its own bytes, that have decided, or been set. */
+export type Consulted = (field: OxmFieldName) => Uint8Array;
+
 export class DatapathActions {
   readonly actions: string[] = [];
   /** How many of the tags that the packet came with were taken off it, at most. */
@@ -24,11 +27,13 @@ export class DatapathActions {
   /** VLAN tags that it came with. */
   #tags: number | undefined;
   #base: State;
+  readonly #consulted: Consulted;
 
-  /** `headers` is for this alone. */
-  constructor(pool: PacketPool, headers: K.Headers, packet: number, key: Int32Array) {
+  /** `headers` is for this alone; `consulted` tells what has been looked at or set so far. */
+  constructor(pool: PacketPool, headers: K.Headers, packet: number, key: Int32Array, consulted: Consulted) {
     this.#pool = pool;
     this.#headers = headers;
+    this.#consulted = consulted;
     this.#base = this.#stateOf(packet, key);
   }
 
@@ -81,10 +86,10 @@ export class DatapathActions {
   #commit(now: State): void {
     const base = this.#base;
     const actions = this.actions;
-    actions.push(...changes(base.key, now.key, "eth", ETHERNET));
+    actions.push(...this.#changes(now.key, "eth", ETHERNET));
     const leavesMpls = base.labels.length > now.labels.length && now.labels.length === 0;
     if (leavesMpls) actions.push(...labelChanges(base, now));
-    if (sameProtocol(base.key, now.key)) actions.push(...networkChanges(base.key, now.key));
+    if (sameProtocol(base.key, now.key)) actions.push(...this.#networkChanges(now.key));
     if (!leavesMpls) actions.push(...labelChanges(base, now));
     actions.push(...tagChanges(base.tags, now.tags));
     this.popped = Math.max(this.popped, base.tags.length - commonEnd(base.tags, now.tags));
@@ -93,83 +98,94 @@ export class DatapathActions {
       actions.push(`set(skb_mark(0x${((now.key[K.K_PKT_MARK] as number) >>> 0).toString(16)}))`);
     this.#base = now;
   }
+
+  #networkChanges(after: Int32Array): string[] {
+    const type = (after[K.K_TYPE_TCI] as number) >>> 16;
+    if (type === 0x0806 || type === 0x8035) return this.#changes(after, "arp", ARP);
+    if (type !== 0x0800 && type !== 0x86dd) return [];
+    const network = type === 0x0800 ? this.#changes(after, "ipv4", IPV4) : this.#changes(after, "ipv6", IPV6);
+    const [layer, fields] = TRANSPORTS[(after[K.K_IP] as number) >>> 24] ?? [];
+    return layer === undefined ? network : [...network, ...this.#changes(after, layer, fields)];
+  }
+
+  /** One set() with the fields that differ, of each the bits that count; none when nothing differs. */
+  #changes(after: Int32Array, layer: string, fields: readonly FieldRow[] = []): string[] {
+    const parts = fields.flatMap(([field, name, format, formatMask]) => {
+      const [a, b] = [readField(this.#base.key, field)?.value, readField(after, field)?.value];
+      if (a === undefined || b === undefined || a.every((byte, i) => byte === b[i])) return [];
+      const mask = this.#consulted(field).map((bits, i) => bits | ((a[i] as number) ^ (b[i] as number)));
+      const whole = readField(EVERY_BIT, field)?.value;
+      if (whole?.every((byte, i) => byte === mask[i])) return [`${name}=${format(b)}`];
+      return [`${name}=${format(b.map((byte, i) => byte & (mask[i] as number)))}/${formatMask(mask)}`];
+    });
+    return parts.length === 0 ? [] : [`set(${layer}(${parts.join(",")}))`];
+  }
 }
 
+const EVERY_BIT = new Int32Array(K.KEY_WORDS_MAX).fill(-1);
+
 type Format = (value: Uint8Array) => string;
-type FieldRow = readonly [field: Parameters<typeof readField>[1], name: string, format: Format];
+type FieldRow = readonly [field: OxmFieldName, name: string, format: Format, formatMask: Format];
 
 const hex = (value: number | bigint): string =>
   value === 0 || value === 0n ? "0" : `0x${value.toString(16)}`;
 const decimal: Format = (value) => String(numberOf(value));
+const bits: Format = (value) => hex(numberOf(value));
 const ipv4: Format = (value) => formatIpv4Address(numberOf(value));
 const ETHERNET: readonly FieldRow[] = [
-  ["eth_src", "src", formatMac],
-  ["eth_dst", "dst", formatMac],
+  ["eth_src", "src", formatMac, formatMac],
+  ["eth_dst", "dst", formatMac, formatMac],
 ];
 const IPV4: readonly FieldRow[] = [
-  ["ipv4_src", "src", ipv4],
-  ["ipv4_dst", "dst", ipv4],
-  ["ip_tos", "tos", (value) => `0x${numberOf(value).toString(16)}`],
-  ["nw_ttl", "ttl", decimal],
+  ["ipv4_src", "src", ipv4, ipv4],
+  ["ipv4_dst", "dst", ipv4, ipv4],
+  ["ip_tos", "tos", bits, bits],
+  ["nw_ttl", "ttl", decimal, bits],
 ];
 const IPV6: readonly FieldRow[] = [
-  ["ipv6_src", "src", formatIpv6Address],
-  ["ipv6_dst", "dst", formatIpv6Address],
-  ["ipv6_flabel", "label", (value) => `0x${numberOf(value).toString(16)}`],
-  ["ip_tos", "tclass", (value) => `0x${numberOf(value).toString(16)}`],
-  ["nw_ttl", "hlimit", decimal],
+  ["ipv6_src", "src", formatIpv6Address, formatIpv6Address],
+  ["ipv6_dst", "dst", formatIpv6Address, formatIpv6Address],
+  ["ipv6_flabel", "label", bits, bits],
+  ["ip_tos", "tclass", bits, bits],
+  ["nw_ttl", "hlimit", decimal, bits],
 ];
 const ARP: readonly FieldRow[] = [
-  ["arp_spa", "sip", ipv4],
-  ["arp_tpa", "tip", ipv4],
-  ["arp_op", "op", decimal],
-  ["arp_sha", "sha", formatMac],
-  ["arp_tha", "tha", formatMac],
+  ["arp_spa", "sip", ipv4, ipv4],
+  ["arp_tpa", "tip", ipv4, ipv4],
+  ["arp_op", "op", decimal, bits],
+  ["arp_sha", "sha", formatMac, formatMac],
+  ["arp_tha", "tha", formatMac, formatMac],
 ];
-const TCP: readonly FieldRow[] = [
-  ["tcp_src", "src", decimal],
-  ["tcp_dst", "dst", decimal],
-];
-const UDP: readonly FieldRow[] = [
-  ["udp_src", "src", decimal],
-  ["udp_dst", "dst", decimal],
-];
-const SCTP: readonly FieldRow[] = [
-  ["sctp_src", "src", decimal],
-  ["sctp_dst", "dst", decimal],
-];
-const ICMP: readonly FieldRow[] = [
-  ["icmpv4_type", "type", decimal],
-  ["icmpv4_code", "code", decimal],
-];
-const ICMPV6: readonly FieldRow[] = [
-  ["icmpv6_type", "type", decimal],
-  ["icmpv6_code", "code", decimal],
-];
+const TRANSPORTS: Readonly<Record<number, readonly [layer: string, fields: readonly FieldRow[]]>> = {
+  1: [
+    "icmp",
+    [
+      ["icmpv4_type", "type", decimal, bits],
+      ["icmpv4_code", "code", decimal, bits],
+    ],
+  ],
+  6: ["tcp", portsOf("tcp_src", "tcp_dst")],
+  17: ["udp", portsOf("udp_src", "udp_dst")],
+  58: [
+    "icmpv6",
+    [
+      ["icmpv6_type", "type", decimal, bits],
+      ["icmpv6_code", "code", decimal, bits],
+    ],
+  ],
+  132: ["sctp", portsOf("sctp_src", "sctp_dst")],
+};
+
+function portsOf(source: OxmFieldName, destination: OxmFieldName): FieldRow[] {
+  return [
+    [source, "src", decimal, bits],
+    [destination, "dst", decimal, bits],
+  ];
+}
 
 /** The queue that a packet with this key leaves by: none is the first one. */
 export function queueOf(key: Int32Array): number {
   return Math.max(0, (key[K.K_QUEUE] as number) - 1);
-}
-
-/** One set() with the fields that differ; none when nothing does. */
-function changes(
-  before: Int32Array,
-  after: Int32Array,
-  layer: string,
-  fields: readonly FieldRow[],
-): string[] {
-  const parts = fields.flatMap(([field, name, format]) => {
-    const [a, b] = [readField(before, field)?.value, readField(after, field)?.value];
-    if (a === undefined || b === undefined || a.every((byte, i) => byte === b[i])) return [];
-    if (field !== "ip_tos") return [`${name}=${format(b)}`];
-    // Of the traffic class, what was to change: the DSCP, the ECN, or both.
-    const changed = numberOf(a) ^ numberOf(b);
-    const mask = (changed & 3) === 0 ? 0xfc : (changed & 0xfc) === 0 ? 3 : 0xff;
-    const bits = hex(numberOf(b) & mask);
-    return [`${name}=${mask === 0xff ? bits : `${bits}/0x${mask.toString(16)}`}`];
-  });
-  return parts.length === 0 ? [] : [`set(${layer}(${parts.join(",")}))`];
 }
 
 function sameProtocol(a: Int32Array, b: Int32Array): boolean {
@@ -177,28 +193,6 @@ function sameProtocol(a: Int32Array, b: Int32Array): boolean {
     (a[K.K_TYPE_TCI] as number) >>> 16 === (b[K.K_TYPE_TCI] as number) >>> 16 &&
     (a[K.K_IP] as number) >>> 24 === (b[K.K_IP] as number) >>> 24
   );
-}
-
-function networkChanges(before: Int32Array, after: Int32Array): string[] {
-  const type = (after[K.K_TYPE_TCI] as number) >>> 16;
-  if (type === 0x0806 || type === 0x8035) return changes(before, after, "arp", ARP);
-  if (type !== 0x0800 && type !== 0x86dd) return [];
-  const network =
-    type === 0x0800 ? changes(before, after, "ipv4", IPV4) : changes(before, after, "ipv6", IPV6);
-  switch ((after[K.K_IP] as number) >>> 24) {
-    case 6:
-      return [...network, ...changes(before, after, "tcp", TCP)];
-    case 17:
-      return [...network, ...changes(before, after, "udp", UDP)];
-    case 132:
-      return [...network, ...changes(before, after, "sctp", SCTP)];
-    case 1:
-      return [...network, ...changes(before, after, "icmp", ICMP)];
-    case 58:
-      return [...network, ...changes(before, after, "icmpv6", ICMPV6)];
-    default:
-      return network;
-  }
 }
 
 /** Pops until the rest is what remains, then pushes what is new. */

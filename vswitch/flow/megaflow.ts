@@ -174,6 +174,11 @@ export class Megaflow {
     else this.#whole("eth_src", "eth_dst");
   }
 
+  /** The bits of a field that have decided so far, as its own bytes. */
+  consulted(name: OxmFieldName): Uint8Array {
+    return readField(this.#mask, name, this.#options)?.value ?? new Uint8Array(0);
+  }
+
   /** `start`: the packet by its fields when the run began. */
   view(start: PacketView): MegaflowView {
     // Without an end there is no tunnel, and its number is none of the packet.

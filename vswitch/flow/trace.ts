@@ -177,7 +177,9 @@ class Recorder implements PipelineObserver, PacketSink {
   ): void {
     const { view, shown } = this.#viewOf(key, packet);
     const megaflow = new Megaflow(shown, view.tags, this.#options.tables.options);
-    const output = new DatapathActions(this.#options.pool, this.#headers(), packet, key);
+    const output = new DatapathActions(this.#options.pool, this.#headers(), packet, key, (field) =>
+      megaflow.consulted(field),
+    );
     const bridge = this.#runs[0]?.bridge ?? this.#options.name;
     this.#run = { bridge, ...how, start: view, end: view, nodes: [], output, megaflow };
     this.#runs.push(this.#run);
