@@ -1,5 +1,6 @@
 // The core of the differential tests: one case is carried out on both switches, and the first difference is told.
 // A case is plain data, so that it can be drawn at random, made smaller and printed.
+import { setTimeout } from "node:timers/promises";
 import { describeError } from "../../../base/errors/index.js";
 import type { SwitchPair } from "./switch-pair.js";
 import {
@@ -52,6 +53,10 @@ export interface Difference {
 /** Frames into one port that are sent without waiting for their outputs: a dummy port of Open vSwitch holds a hundred. */
 const BURST_LENGTH_MAX = 64;
 
+/** How often Open vSwitch is asked again, and after how long, before another answer counts. */
+const AGAIN_MAX = 3;
+const AGAIN_MS = 300;
+
 /** Carries the case out on both switches; tells of the first difference, or undefined. */
 export async function compareCase(pair: SwitchPair, one: DifferentialCase): Promise<Difference | undefined> {
   const setups = await pair.both((each) => setUp(each, one));
@@ -69,7 +74,7 @@ export async function compareCase(pair: SwitchPair, one: DifferentialCase): Prom
     first = end;
   }
   for (const question of one.questions ?? []) {
-    const { real, ours } = await pair.both((each) => ask(each, question));
+    const { real, ours } = await askBoth(pair, question);
     const text = tell(`${question.tool} ${question.args.join(" ")}`, real, ours);
     if (real !== ours) return { frames: one.frames.length, text };
   }
@@ -211,6 +216,16 @@ async function ask(one: WiredSwitch, { tool, args, normalise }: Question): Promi
   } catch (thrown) {
     return `refused: ${normalise(describeError(thrown))}`;
   }
+}
+
+/** The groups of flows that a case before had stand in Open vSwitch for a moment longer, and are looked at in a trace. */
+async function askBoth(pair: SwitchPair, question: Question): Promise<{ real: string; ours: string }> {
+  const answers = await pair.both((each) => ask(each, question));
+  for (let n = 0; n < AGAIN_MAX && answers.real !== answers.ours; n++) {
+    await setTimeout(AGAIN_MS);
+    answers.real = await ask(pair.real, question);
+  }
+  return answers;
 }
 
 function tell(what: string, real: string, ours: string): string {
