@@ -57,6 +57,8 @@ table=21,ipv6 actions=ct(table=22)
 table=21,ip actions=3
 table=22 actions=3
 metadata=24,udp actions=output:NXM_OF_IN_PORT[],load:2->NXM_NX_REG3[],output:NXM_NX_REG3[],output:NXM_NX_REG3[0..15],load:0x10002->NXM_NX_REG4[],output:NXM_NX_REG4[]
+metadata=26,udp actions=controller(userdata=01.02,pause,meter_id=5),2
+metadata=26,tcp actions=controller(userdata=01.02),dec_ttl,2
 metadata=25,udp actions=bundle(symmetric_l3,5,active_backup,ofport,members:3,1),bundle_load(nw_dst,5,active_backup,ofport,NXM_NX_REG2[0..15],members:3,1)
 metadata=22,udp actions=set_queue:3,3,2,dec_ttl,3,pop_queue,2
 metadata=29,udp actions=load:7->NXM_OF_ETH_DST[8..15],set_field:2->nw_ecn,load:9->NXM_OF_IP_SRC[0..7],load:5->NXM_OF_UDP_SRC[0..3],1
@@ -79,6 +81,9 @@ const TCP_FRAME =
   "505400000007505400000009080045000028000000004006f97dc0a80001c0a80002000000500000000000000000500200000000000000";
 
 const TRACES: readonly (readonly string[])[] = [
+  ["br0", `metadata=26,in_port=1,udp,${IP}`],
+  ["br0", `metadata=26,in_port=1,udp,${IP}`, "-generate"],
+  ["br0", `metadata=26,in_port=1,tcp,${IP},nw_ttl=1`, "-generate"],
   ["br0", `metadata=24,in_port=1,udp,${IP}`],
   ["br0", `metadata=25,in_port=1,udp,${IP}`],
   ["br0", `metadata=22,in_port=1,udp,${IP},nw_tos=4,nw_ecn=1`],
@@ -248,7 +253,7 @@ async function told(socket: string, words: readonly string[]): Promise<readonly 
     .replaceAll(socket, "SOCKET")
     // The queue is in no flow of ours.
     .replaceAll(/skb_priority=[0-9a-fx]+,/g, "")
-    .replaceAll(/recirc_id=\d+,rule/g, "recirc_id,rule")
+    .replaceAll(/recirc_id=[1-9]\d*,rule/g, "recirc_id=N,rule")
     .replaceAll(/recirc(\(|_id=)0x[0-9a-f]+/g, "recirc$1N");
   return text.split("\n");
 }

@@ -8,6 +8,7 @@ import type { CtExec } from "./ct-exec.js";
 import { labelsOf, wholeTagsOf } from "./exact-match.js";
 import { ones, readField } from "./fields.js";
 import * as K from "./key.js";
+import type { ControllerRequest } from "./pipeline-modules.js";
 
 interface State {
   readonly key: Int32Array;
@@ -17,6 +18,14 @@ interface State {
 
 /** The bits of a field, in its own bytes, that have decided, or been set. */
 export type Consulted = (field: OxmFieldName) => Uint8Array;
+
+export interface PacketInTrace {
+  /** Whether controllers would be told. */
+  readonly sends: boolean;
+  /** Whether the packet waits with the controller. */
+  readonly waits: boolean;
+  readonly recirculation: number;
+}
 
 export class DatapathActions {
   readonly actions: string[] = [];
@@ -43,11 +52,18 @@ export class DatapathActions {
     this.actions.push(String(port));
   }
 
-  controller(maxLength: number, reason: number, controllerId: number, cookie: bigint): void {
-    const rule = cookie === 0n ? "0" : `0x${cookie.toString(16)}`;
-    this.actions.push(
-      `userspace(pid=0,controller(reason=${reason},dont_send=1,continuation=0,recirc_id=0,rule_cookie=${rule},controller_id=${controllerId},max_len=${maxLength}))`,
-    );
+  controller({ maxLength, reason, controllerId, flow }: ControllerRequest, how: PacketInTrace): void {
+    const cookie = flow === null ? 0xffffffffffffffffn : flow.cookie;
+    const parts = [
+      `reason=${reason}`,
+      `dont_send=${how.sends ? 0 : 1}`,
+      `continuation=${how.waits ? 1 : 0}`,
+      `recirc_id=${how.recirculation}`,
+      `rule_cookie=${cookie === 0n ? "0" : `0x${cookie.toString(16)}`}`,
+      `controller_id=${controllerId}`,
+      `max_len=${maxLength}`,
+    ];
+    this.actions.push(`userspace(pid=0,controller(${parts.join(",")}))`);
   }
 
   /** `recirculation` 0: the packet does not come back. */

@@ -440,11 +440,11 @@ class Recorder implements PipelineObserver, PacketSink {
   }
 
   controller(packet: number, key: Int32Array, request: ControllerRequest): void {
-    const { maxLength, reason, controllerId, flow } = request;
-    if (this.#isRefused) return;
+    const [sends, waits] = [this.teaches, request.remainder !== null];
+    // Who only asks makes no packet wait.
+    if (this.#isRefused || (waits && !sends)) return;
     this.#run.output.commitKey(key, packet);
-    const cookie = flow === null ? 0xffffffffffffffffn : flow.cookie;
-    this.#run.output.controller(maxLength, reason, controllerId, cookie);
+    this.#run.output.controller(request, { sends, waits, recirculation: ++this.#recirculations });
   }
 
   get wantsMisses(): boolean {
