@@ -2,7 +2,8 @@
 import { type Command, InvalidArgumentError } from "commander";
 
 const DEFAULT_API_PORT = 6443;
-const DIR_DEFAULT = "default: $PLINTH_DIR, else /var/lib/plinth as root, $XDG_DATA_HOME/plinth otherwise";
+const DIR_LAST = "$PLINTH_DIR, else /var/lib/plinth as root, $XDG_DATA_HOME/plinth otherwise";
+const DIR_DEFAULT = `default: ${DIR_LAST}`;
 
 export function withDir(command: Command): Command {
   return command.option("--dir <dir>", `data directory (${DIR_DEFAULT})`);
@@ -10,9 +11,11 @@ export function withDir(command: Command): Command {
 
 /** For the verbs of a daemon that may also stand alone, in a directory of its own. */
 export function withPartDir(command: Command, daemon: string): Command {
+  // Its sockets are where tools of Open vSwitch look, too.
+  const byDefault = daemon === "vswitchd" ? `default: $OVS_RUNDIR, else ${DIR_LAST}` : DIR_DEFAULT;
   return command.option(
     "--dir <dir>",
-    `data directory, or that of a ${daemon} standing alone (${DIR_DEFAULT})`,
+    `data directory, or that of a ${daemon} standing alone (${byDefault})`,
   );
 }
 

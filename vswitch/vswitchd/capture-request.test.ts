@@ -59,6 +59,7 @@ describe("parseCaptureRequest()", () => {
 
   it.each([
     [{}, "where: name one of br0, br1"],
+    [{ drops: ["br0"] }, 'drops: "br0" is no reason; known are table-miss,'],
     [{ where: ["same"] }, "where: br0 and br1 have a port same: say br0/same"],
     [{ where: ["p1", "q1"] }, "where: br0 and br1 are two bridges; capture from each by itself"],
     [{ where: ["x"] }, 'where: "x" is no bridge and no port of one'],

@@ -50,6 +50,8 @@ export const CAPTURE_DEFAULTS = { snapLength: CAPTURE_SNAP_LENGTH_MAX, rate: 100
 /** Throws CAPTURE_INVALID, its `field` what is wrong, and FLOW_TEXT_INVALID. */
 export function parseCaptureRequest(line: string, bridges: BridgePorts): CaptureOrder {
   const given = fieldsOf(line);
+  // Before the places: the first of them is easily taken for a reason, "--drops br0".
+  for (const reason of strings(given, "drops") ?? []) reasonOf(reason);
   const { bridge, ports } = placesOf(strings(given, "where") ?? [], bridges);
   const numbers = (name: string): number | undefined => {
     const ofport = bridges.get(bridge)?.ports.get(name)?.ofport;
