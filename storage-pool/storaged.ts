@@ -5,8 +5,8 @@
 // Invariants: the catalogue is changed before anything relies on the change; while an operation changes a volume's
 // entry the worker makes no checkpoint of its pool; operations run one after the other. Thread: main.
 import { randomUUID } from "node:crypto";
-import { mkdirSync } from "node:fs";
 import { join, resolve } from "node:path";
+import { makeDirectory } from "../base/directory/index.js";
 import { describeError, PlinthError } from "../base/errors/index.js";
 import { type ControlServer, createControlServer } from "../base/jsonrpc/index.js";
 import { type FileLock, lockFile } from "../base/linux/index.js";
@@ -68,7 +68,7 @@ export async function startStoraged(options: StoragedOptions): Promise<Storaged>
     const message = `memory for maps is ${MAP_MEMORY_BYTES_MIN} bytes at least, not ${options.mapMemoryBytes}`;
     throw storageError("PARAMETER_INVALID", message, { field: "mapMemory" });
   }
-  mkdirSync(options.dir, { recursive: true, mode: 0o700 });
+  makeDirectory(options.dir, 0o700);
   const lock = lockFile(join(options.dir, "storaged.lock"));
   const daemon = new StorageDaemon(options, lock);
   try {

@@ -1,7 +1,8 @@
 // A log file that stays bounded: when it would pass `sizeBytesMax` it becomes FILE.1 and a new one begins.
 // Writes are synchronous, so a SIGKILL loses no line. Thread: any, one writer per file.
-import { closeSync, fstatSync, mkdirSync, openSync, renameSync, writeSync } from "node:fs";
+import { closeSync, fstatSync, openSync, renameSync, writeSync } from "node:fs";
 import { dirname } from "node:path";
+import { makeDirectory } from "../directory/index.js";
 
 export const LOG_FILE_SIZE_BYTES_MAX = 16 * 1024 * 1024;
 
@@ -13,7 +14,7 @@ export class RotatingFile {
 
   /** Opens `path` for appending, making its directory. At most two files of `sizeBytesMax` exist at a time. */
   constructor(path: string, sizeBytesMax = LOG_FILE_SIZE_BYTES_MAX) {
-    mkdirSync(dirname(path), { recursive: true });
+    makeDirectory(dirname(path), 0o777);
     this.#path = path;
     this.#sizeBytesMax = sizeBytesMax;
     this.#fd = openSync(path, "a", 0o600);

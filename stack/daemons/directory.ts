@@ -12,6 +12,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join, resolve } from "node:path";
+import { makeDirectory } from "../../base/directory/index.js";
 import { PlinthError } from "../../base/errors/index.js";
 
 /** Raised when a released layout can no longer be read by the one before. */
@@ -91,7 +92,7 @@ export function openDirectory(dir: string): DirectoryLayout {
     if (existsSync(layout.format)) {
       checkFormat(layout.format);
     } else {
-      mkdirSync(dir, { recursive: true, mode: 0o711 });
+      makeDirectory(dir, 0o711);
       checkOwn(dir);
       const draft = `${layout.format}.new`;
       writeFileSync(draft, `${JSON.stringify({ format: DIRECTORY_FORMAT })}\n`);
@@ -118,7 +119,7 @@ export function openDirectory(dir: string): DirectoryLayout {
 export function openPartDirectory(dir: string): string {
   checkLength(dir, DIRECTORY_LENGTH_MAX + "/storage".length);
   try {
-    mkdirSync(dir, { recursive: true, mode: 0o700 });
+    makeDirectory(dir, 0o700);
     accessSync(dir, constants.R_OK | constants.W_OK | constants.X_OK);
   } catch (thrown) {
     throw unusable(dir, thrown);

@@ -1,7 +1,8 @@
 // What a disk needs from the file below it, and the implementation on Linux files, directories and block devices.
 // Source: pread(2), pwrite(2), fdatasync(2), fallocate(2). Thread: the pool's worker. Hot: yes (read, write).
-import { existsSync, mkdirSync, statfsSync, statSync } from "node:fs";
+import { existsSync, statfsSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
+import { makeDirectory } from "../../base/directory/index.js";
 import { PlinthError } from "../../base/errors/index.js";
 import {
   closeFile,
@@ -159,7 +160,7 @@ export function isDiskPresent(path: string): boolean {
 export function openDiskFile(path: string): LinuxDiskFile {
   const existing = statSync(path, { throwIfNoEntry: false });
   if (existing === undefined || existing.isDirectory()) {
-    mkdirSync(path, { recursive: true, mode: 0o700 });
+    makeDiskDirectory(path);
     const { blocks, bsize } = statfsSync(path);
     const inner = join(path, SEGMENTS_FILE);
     const fresh = !existsSync(inner);
@@ -175,6 +176,18 @@ export function openDiskFile(path: string): LinuxDiskFile {
   throw storageError("PARAMETER_INVALID", `${path} is no file, directory or block device`, {
     field: "disks",
   });
+}
+
+function makeDiskDirectory(path: string): void {
+  try {
+    makeDirectory(path, 0o700);
+  } catch (cause) {
+    const code = (cause as NodeJS.ErrnoException).code ?? String(cause);
+    throw storageError("PARAMETER_INVALID", `the directory ${path} cannot be made: ${code}`, {
+      field: "disks",
+      cause,
+    });
+  }
 }
 
 /** Makes new names in a directory durable, and the directory's own. */

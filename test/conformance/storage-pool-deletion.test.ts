@@ -100,6 +100,10 @@ test("a pool that holds volumes, or one that can be brought back, is refused by 
     field: "force",
   });
 
+  // Where no directory can be made Node's own mkdir goes round for ever, and all volumes with it.
+  const nowhere = storage.call("pool.create", { name: "none", disks: ["/proc/sys/none/at/all"] });
+  await expect(nowhere).rejects.toMatchObject({ code: "PARAMETER_INVALID", field: "disks" });
+
   renameSync(disks[1], `${disks[1]}.away`);
   await storage.call("volume.delete", { name: "full", undoSeconds: 0 });
   await refused("name", /full\.img: not there/, "DISK_MISSING");
