@@ -42,6 +42,10 @@ const ct = (commit: boolean, zone: number, tableId: number | undefined, ...actio
   ...(tableId === undefined ? {} : { tableId }),
 });
 
+/** In place of a pause: all connections are forgotten, or few more may be begun. */
+const FLUSH = -1;
+const LIMIT = -2;
+
 const first = fc.constantFrom<readonly Action[]>(
   [ct(false, 1, 1)],
   [ct(false, 1, 1, nat())],
@@ -64,7 +68,7 @@ const first = fc.constantFrom<readonly Action[]>(
     ct(false, 1, 1),
   ],
 );
-const later = fc.constantFrom<readonly Action[]>(
+const behind = fc.constantFrom<readonly Action[]>(
   [],
   [output(1)],
   [output(2)],
@@ -116,7 +120,7 @@ const flow = fc.record({
   tableId: fc.integer({ min: 1, max: 2 }),
   priority: fc.integer({ min: 1, max: 4 }),
   match: fc.tuple(seen, fc.boolean()).map(([match, isWide]) => (isWide ? wide(match) : match)),
-  actions: later,
+  actions: behind,
   next: fc.boolean(),
 });
 
@@ -177,13 +181,14 @@ function counts(rig: Rig): unknown {
 describe("packets of connections that are known", () => {
   it("fare as if nothing were known of them, and move their connections as far", () => {
     let known = 0;
+    let later = 0;
     fc.assert(
       fc.property(
         first,
         fc.array(flow, { maxLength: 6 }),
         fc.array(fc.array(fc.nat(5), { minLength: 1, maxLength: 5 }), { minLength: 2, maxLength: 6 }),
         fc.array(frame, { minLength: 6, maxLength: 6 }),
-        fc.array(fc.constantFrom(0, 0, 0, 1, 1000, 31_000), { minLength: 8, maxLength: 8 }),
+        fc.array(fc.constantFrom(0, 0, 0, 1, 1000, 31_000, FLUSH, LIMIT), { minLength: 8, maxLength: 8 }),
         (start, flows, bursts, frames, pauses) => {
           const cached = new Rig(3, { slots: 64 });
           const fresh = new Rig(3, { slots: 64 });
@@ -211,7 +216,13 @@ describe("packets of connections that are known", () => {
             .entries()) {
             for (const index of burst) fresh.ports[frames[index]!.port - 1]!.inject(frames[index]!.bytes);
             for (const index of burst) cached.ports[frames[index]!.port - 1]!.inject(frames[index]!.bytes);
-            for (const rig of [cached, fresh]) rig.nowMs += pauses[n % pauses.length]!;
+            const pause = pauses[n % pauses.length]!;
+            for (const rig of [cached, fresh]) {
+              const { conntrack } = rig.datapath;
+              rig.nowMs += Math.max(0, pause);
+              if (pause === FLUSH) conntrack.flush({}, rig.nowMs);
+              if (pause === LIMIT) conntrack.configure({ limits: [{ zone: 1, limit: 1 + (n % 3) }] });
+            }
             const text = (rig: Rig): string =>
               JSON.stringify([...rig.send(1)].map(([port, sent]) => [port, sent.map(toHex)]));
             fresh.bridge.tables.invalidate();
@@ -229,11 +240,13 @@ describe("packets of connections that are known", () => {
           );
           expect(counts(cached)).toEqual(counts(fresh));
           known += cached.bridge.bursts.trackedHits;
+          later += cached.bridge.bursts.later.hits;
         },
       ),
       { numRuns: 60 },
     );
     expect(known).toBeGreaterThan(200);
+    expect(later).toBeGreaterThan(100);
   });
 
   it("are tracked in the zone that each of them says, however many fare alike", () => {

@@ -50,6 +50,8 @@ export class BurstRunner {
   readonly cache = new VerdictCache();
   /** The same by less than their keys. */
   readonly masked = new MaskedCache();
+  /** The same of packets that go on in a table. */
+  readonly later = new MaskedCache(K.KEY_WORDS);
   /** What serves most frames of a port. */
   readonly fronts = new FrontMatches();
   readonly #modules: BurstModules;
@@ -76,13 +78,13 @@ export class BurstRunner {
 
   constructor(modules: BurstModules) {
     this.#modules = modules;
-    const { cache, masked, fronts } = this;
+    const { cache, masked, later, fronts } = this;
     const { path } = modules.hand;
     const keys = burstKeysOf(modules.hand.pool);
     this.#keys = keys;
     const stages = new CtStages();
     this.#stages = stages;
-    const recordings = new Recordings({ ...modules, cache, stages, keys, masked, fronts, path });
+    const recordings = new Recordings({ ...modules, cache, stages, keys, masked, later, fronts, path });
     const replay = new VerdictReplay(modules);
     this.#recordings = recordings;
     this.#replay = replay;
@@ -91,10 +93,12 @@ export class BurstRunner {
       keys,
       cache,
       stages,
+      later,
       recordings,
       replay,
       apply: (verdict, packets, from, to, inPort) => this.#apply(verdict, packets, from, to, inPort),
       count: (verdict, packets, sizeBytes) => this.#count(verdict, packets, sizeBytes),
+      countOne: (verdict, sizeBytes) => this.#countOne(verdict, sizeBytes),
       settle: (nowMs) => this.#settle(nowMs),
     });
   }
@@ -353,8 +357,8 @@ export class BurstRunner {
     const { hand, forward } = this.#modules;
     const { length } = hand.pool;
     const { code } = verdict;
-    if (verdict.isMetered) {
-      this.#metered(verdict, packets, from, to, inPort);
+    if (verdict.isMetered || verdict.tracks) {
+      this.#oneByOne(verdict, packets, from, to, inPort);
       return;
     }
     let bytes = 0;
@@ -373,18 +377,23 @@ export class BurstRunner {
     else for (let i = from; i < to; i++) this.#replay.whole(verdict, packets[i]!, inPort);
   }
 
-  /** Packets that a meter may drop are counted one by one, as far as they came. */
-  #metered(verdict: Verdict, packets: Int32Array, from: number, to: number, inPort: number): void {
-    const { hand, tables } = this.#modules;
+  /** Packets that a meter or a ct() may drop are counted one by one, as far as they came. */
+  #oneByOne(verdict: Verdict, packets: Int32Array, from: number, to: number, inPort: number): void {
+    const { hand } = this.#modules;
     if (hand.marked) hand.clearPipelineWords();
     hand.key[K.K_IN_PORT] = inPort;
     for (let i = from; i < to; i++) {
       const sizeBytes = hand.pool.length[packets[i]!]!;
       this.#replay.whole(verdict, packets[i]!, inPort);
-      const { lookups } = this.#replay;
-      for (let n = 0; n < lookups; n++)
-        tables.countMany(verdict.tables[n]!, verdict.flows[n]!, 1, sizeBytes, hand.nowMs);
+      this.#countOne(verdict, sizeBytes);
     }
+  }
+
+  #countOne(verdict: Verdict, sizeBytes: number): void {
+    const { hand, tables } = this.#modules;
+    const { lookups } = this.#replay;
+    for (let n = 0; n < lookups; n++)
+      tables.countMany(verdict.tables[n]!, verdict.flows[n]!, 1, sizeBytes, hand.nowMs);
   }
 
   /** What goes to one port takes the frames behind it along that have the same addresses and tag. */

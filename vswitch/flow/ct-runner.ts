@@ -1,5 +1,6 @@
 // Takes packets of one verdict, which ends in a ct(), through connection tracking and on in the tables: those that are
-// known there (ct-stages.ts) by the short way, the others through the pipeline, which may make them known.
+// known there (ct-stages.ts) by the short way; the others are tracked, and their verdict from there on may be known by
+// what the tables look at; what is left goes through the pipeline, which may make it known.
 // Invariants: packets are dealt with in the order in which they came, and leave in it; those that fare alike in a row
 // are applied together, but nothing that changes connections is put off.
 // Thread: datapath worker. Hot: yes.
@@ -7,9 +8,13 @@ import { type BurstKeys, ROW_SHIFT, ROW_WHOLE } from "./burst-keys.js";
 import { type CtStages, S_EPOCH, S_FOUND, S_NEXT, S_SERIAL, S_STATE, S_VERDICT } from "./ct-stages.js";
 import type { FlowTables } from "./flow-tables.js";
 import type { InHand } from "./in-hand.js";
+import { K_IP } from "./key.js";
+import type { MaskedCache } from "./masked-cache.js";
 import type { Outputs } from "./outputs.js";
 import type { Tracker } from "./pipeline-modules.js";
-import type { Recordings } from "./recordings.js";
+import { K_TABLE, type Recordings } from "./recordings.js";
+import { hasOptions } from "./saved-options.js";
+import type { ValueOperations } from "./value-operations.js";
 import type { Verdict } from "./verdict.js";
 import { UNDECIDABLE, type VerdictCache } from "./verdict-cache.js";
 import type { VerdictRecorder } from "./verdict-recorder.js";
@@ -23,12 +28,17 @@ export interface CtRunnerModules {
   readonly keys: BurstKeys;
   readonly cache: VerdictCache;
   readonly stages: CtStages;
+  /** Of packets that go on in a table: verdicts by what the tables look at. */
+  readonly later: MaskedCache;
+  readonly values: ValueOperations;
   readonly recorder: VerdictRecorder;
   readonly recordings: Recordings;
   readonly replay: VerdictReplay;
   /** Does to packets[from] up to packets[to] what the verdict says, and counts them. */
   readonly apply: (verdict: Verdict, packets: Int32Array, from: number, to: number, inPort: number) => void;
   readonly count: (verdict: Verdict, packets: number, sizeBytes: number) => void;
+  /** Counts a packet as far as it came when the verdict was last replayed. */
+  readonly countOne: (verdict: Verdict, sizeBytes: number) => void;
   /** Tells the flows what was counted. */
   readonly settle: (nowMs: number) => void;
   /** Frees the packet in hand, and takes those that wait through the tables; `behind` have gone on before. */
@@ -76,7 +86,7 @@ export class CtRunner {
   }
 
   #take(first: Verdict, packets: Int32Array, i: number, inPort: number, nowMs: number): void {
-    const { hand, tracker, keys, cache, stages, replay, count } = this.#modules;
+    const { hand, tracker, keys, cache, stages, replay, count, countOne } = this.#modules;
     const { pool } = hand;
     // What is known by less than its key may have none.
     const line = keys.plain[i] === ROW_WHOLE ? cache.line(keys.hashes[i]!, keys.rows, i << ROW_SHIFT) : -1;
@@ -88,17 +98,19 @@ export class CtRunner {
     let packet = packets[i]!;
     for (;;) {
       const { code, tail } = verdict;
-      count(verdict, 1, pool.length[packet]!);
+      const sizeBytes = pool.length[packet]!;
       if (verdict.acts) {
         this.#flush(packets);
         replay.upTo(verdict, tail, packet, inPort, this.#behind);
         packet = hand.packet;
         packets[i] = packet;
         if (hand.dropped) {
+          countOne(verdict, sizeBytes);
           pool.free(packet);
           return;
         }
       }
+      count(verdict, 1, sizeBytes);
       const ct = verdict.cts[code[tail + 1]!]!;
       const { words } = stages;
       let state = 0;
@@ -108,12 +120,24 @@ export class CtRunner {
       if (id < 0) {
         this.#flush(packets);
         hand.packet = packet;
-        this.#goOn(verdict, line, stage, serial, at, state, inPort, nowMs);
+        const found = this.#goOn(verdict, line, stage, serial, at, state, inPort, nowMs);
+        if (found < 0) return;
+        packet = hand.packet;
+        packets[i] = packet;
+        this.hits++;
+        this.#put(cache.verdicts[found]!, packets, i, code[tail + 3]!);
         return;
       }
       this.hits++;
       verdict = cache.verdicts[id]!;
       inPort = code[tail + 3]!;
+      if (verdict.isLive) {
+        this.#flush(packets);
+        hand.packet = packet;
+        replay.readKey(inPort);
+        replay.loadPipeline(code, tail);
+        tracker.tell(words[at + S_FOUND]!, state, hand.key);
+      }
       if (verdict.tail < 0) {
         this.#put(verdict, packets, i, inPort);
         return;
@@ -125,10 +149,17 @@ export class CtRunner {
     }
   }
 
-  /** Packet i fares as `verdict` says. */
+  /** Packet i fares as `verdict` says; its key is in hand if that is live. */
   #put(verdict: Verdict, packets: Int32Array, i: number, inPort: number): void {
     if (this.#pending === verdict && this.#inPort === inPort) {
       this.#end = i + 1;
+      return;
+    }
+    if (verdict.isLive) {
+      const { countOne, hand, replay } = this.#modules;
+      const sizeBytes = hand.pool.length[packets[i]!]!;
+      replay.whole(verdict, packets[i]!, inPort);
+      countOne(verdict, sizeBytes);
       return;
     }
     this.#flush(packets);
@@ -151,7 +182,8 @@ export class CtRunner {
 
   /**
    * The packet in hand goes on through the tables from the ct() that ends `verdict`; with a `state` it has been tracked.
-   * `at` is the stage that was not for it, if there was one.
+   * `at` is the stage that was not for it, if there was one. Returns the verdict that it is to have, and −1 when it has
+   * ended.
    */
   #goOn(
     verdict: Verdict,
@@ -162,13 +194,12 @@ export class CtRunner {
     state: number,
     inPort: number,
     nowMs: number,
-  ): void {
-    const { hand, tracker, outputs, stages, recorder, recordings, replay, settle, finish } = this.#modules;
+  ): number {
+    const { hand, tracker, outputs, cache, stages, later, recorder, recordings, replay, settle, finish } =
+      this.#modules;
     const { words } = stages;
     const { code, tail } = verdict;
     const behind = this.#behind;
-    this.misses++;
-    settle(nowMs);
     // Otherwise the key has been kept up with the packet.
     if (!verdict.acts) {
       replay.upTo(verdict, tail, hand.packet, inPort, behind);
@@ -184,9 +215,37 @@ export class CtRunner {
       outputs.queue(verdict.cts[code[tail + 1]!]!.tableId);
     }
     // A stage that is known and gives no verdict stays: what follows is not to be known.
-    if (!isKnown && line >= 0 && recorder.found >= 0 && outputs.waiting.length === behind + 1)
-      recordings.beginStage(line, stage, serial, behind);
+    if (!isKnown && !hand.dropped && outputs.waiting.length === behind + 1) {
+      const isOne = line >= 0 && recorder.found >= 0;
+      const key = this.#nextKey(behind);
+      const id = key === null ? -1 : later.find(key, cache.generation);
+      if (id >= 0) {
+        outputs.waiting.length = behind;
+        hand.pool.free(hand.packet);
+        if (isOne) recordings.addStage(line, stage, serial, id);
+        return id;
+      }
+      settle(nowMs);
+      if (isOne || key !== null)
+        recordings.beginStage(isOne ? line : -1, isOne ? stage : -1, serial, behind, key);
+    } else settle(nowMs);
+    this.misses++;
     finish(behind);
     recordings.end();
+    return -1;
+  }
+
+  /** The key of the packet in hand as it is when it goes on, with the table in K_TABLE; null where it is not to be known by it. */
+  #nextKey(behind: number): Int32Array | null {
+    const { hand, outputs, values } = this.#modules;
+    const { key } = hand;
+    const { waiting } = outputs;
+    waiting.restore(behind, key, values);
+    hand.marked = true;
+    if (hasOptions(key)) return null;
+    hand.headers.parseNew(hand.pool, hand.packet, key);
+    if ((key[K_IP]! & 0xff) !== 0) return null;
+    key[K_TABLE] = waiting.tables[behind]!;
+    return key;
   }
 }

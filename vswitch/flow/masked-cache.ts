@@ -2,7 +2,7 @@
 // cache, before the tables; for the many short conversations that differ only in what no flow asks for, and for all of
 // IPv6, whose keys are too wide for the exact cache.
 //
-//   masks, those with most hits first ─► entry: 0–27 masked words of the key | 28 mask | 29 verdict | 30 generation
+//   masks, those with most hits first ─► entry: masked words of the key | mask | verdict | generation
 //
 // Invariants: two frames that agree in every bit of an entry's mask fare alike; an entry counts only in the generation
 // of the verdict cache that it was made in, so that both end together. Two-way associative; of a pair the second gives way.
@@ -12,27 +12,26 @@ import { secretMultiplier } from "../../base/random/index.js";
 import { K_PIPELINE, K_TYPE_TCI } from "./key.js";
 import { MASKED_KEYS_FIRST, MASKED_KEYS_MAX, MASKS_MAX } from "./limits.js";
 
-/** Words of the key that a frame has when it comes in. */
-const WORDS = K_PIPELINE;
-const STRIDE = 32;
 const IPV6 = 0x86dd;
-const AT_MASK = WORDS;
-const AT_VERDICT = WORDS + 1;
-const AT_GENERATION = WORDS + 2;
+/** What stands in an entry ahead of the words. */
+const AT_MASK = 0;
+const AT_VERDICT = 1;
+const AT_GENERATION = 2;
+const AT_WORDS = 3;
 /** Masks are put in order after so many look-ups. */
 const SORT_INTERVAL = 65_536;
 
 class Mask {
   readonly id: number;
-  readonly bits = new Int32Array(WORDS);
+  readonly bits: Int32Array;
   /** Words that are not all zero. */
   readonly words: Int32Array;
   hits = 0;
 
   constructor(id: number, bits: Int32Array) {
     this.id = id;
-    for (let i = 0; i < WORDS; i++) this.bits[i] = bits[i]!;
-    this.words = Int32Array.from([...this.bits.keys()].filter((i) => this.bits[i] !== 0));
+    this.bits = bits.slice();
+    this.words = Int32Array.from([...bits.keys()].filter((i) => this.bits[i] !== 0));
   }
 }
 
@@ -41,15 +40,27 @@ export class MaskedCache {
   /** Masks that were looked through for the hits. */
   looks = 0;
   /** Of the last hit: the bits by which the frame was known. */
-  foundBits = new Int32Array(WORDS);
+  foundBits: Int32Array;
   #masks: Mask[] = [];
   #generation = 0;
   #keys = MASKED_KEYS_FIRST;
-  #entries = new Int32Array(MASKED_KEYS_FIRST * STRIDE);
+  #entries: Int32Array;
   #kept = 0;
   /** The last in which something of IPv6 was kept. */
   #wideGeneration = 0;
-  readonly #factors = Int32Array.from({ length: WORDS + 1 }, secretMultiplier);
+  readonly #words: number;
+  /** Words of an entry: whole cache lines. */
+  readonly #stride: number;
+  readonly #factors: Int32Array;
+
+  /** `words` of the key count: those that a frame has when it comes in, when absent. */
+  constructor(words: number = K_PIPELINE) {
+    this.#words = words;
+    this.#stride = (words + AT_WORDS + 15) & ~15;
+    this.#factors = Int32Array.from({ length: words + 1 }, secretMultiplier);
+    this.foundBits = new Int32Array(words);
+    this.#entries = new Int32Array(MASKED_KEYS_FIRST * this.#stride);
+  }
 
   get maskCount(): number {
     return this.#masks.length;
@@ -67,7 +78,8 @@ export class MaskedCache {
     for (let m = 0; m < masks.length; m++) {
       const mask = masks[m]!;
       const at = this.#place(mask, key);
-      const found = this.#holds(at, mask, key) ? at : this.#holds(at + STRIDE, mask, key) ? at + STRIDE : -1;
+      const second = at + this.#stride;
+      const found = this.#holds(at, mask, key) ? at : this.#holds(second, mask, key) ? second : -1;
       if (found < 0) continue;
       mask.hits++;
       this.hits++;
@@ -86,7 +98,7 @@ export class MaskedCache {
     for (let m = 0; m < masks.length; m++) {
       const mask = masks[m]!;
       const at = this.#place(mask, key);
-      if (this.#holds(at, mask, key) || this.#holds(at + STRIDE, mask, key)) return mask.bits;
+      if (this.#holds(at, mask, key) || this.#holds(at + this.#stride, mask, key)) return mask.bits;
     }
     return null;
   }
@@ -103,8 +115,8 @@ export class MaskedCache {
     if (++this.#kept > this.#keys >> 1 && this.#keys < MASKED_KEYS_MAX) this.#grow();
     const first = this.#place(mask, key);
     const entries = this.#entries;
-    const at = entries[first + AT_GENERATION] === generation ? first + STRIDE : first;
-    for (let i = 0; i < WORDS; i++) entries[at + i] = key[i]! & mask.bits[i]!;
+    const at = entries[first + AT_GENERATION] === generation ? first + this.#stride : first;
+    for (let i = 0; i < this.#words; i++) entries[at + AT_WORDS + i] = key[i]! & mask.bits[i]!;
     entries[at + AT_MASK] = mask.id;
     entries[at + AT_VERDICT] = verdict;
     entries[at + AT_GENERATION] = generation;
@@ -115,25 +127,25 @@ export class MaskedCache {
     const masks = this.#masks;
     next: for (let m = 0; m < masks.length; m++) {
       const mask = masks[m]!;
-      for (let i = 0; i < WORDS; i++) if (mask.bits[i]! !== bits[i]!) continue next;
+      for (let i = 0; i < this.#words; i++) if (mask.bits[i]! !== bits[i]!) continue next;
       return mask;
     }
     if (masks.length >= MASKS_MAX) return null;
-    const mask = new Mask(masks.length, bits);
+    const mask = new Mask(masks.length, bits.subarray(0, this.#words));
     masks.push(mask);
     return mask;
   }
 
   #place({ id, bits, words }: Mask, key: Int32Array): number {
     const factors = this.#factors;
-    let hash = Math.imul(id + 1, factors[WORDS]!);
+    let hash = Math.imul(id + 1, factors[this.#words]!);
     for (let i = 0; i < words.length; i++) {
       const word = words[i]!;
       hash = (hash + Math.imul(key[word]! & bits[word]!, factors[word]!)) | 0;
       hash ^= hash >>> 15;
     }
     hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);
-    return ((hash ^ (hash >>> 13)) & (this.#keys - 1) & ~1) * STRIDE;
+    return ((hash ^ (hash >>> 13)) & (this.#keys - 1) & ~1) * this.#stride;
   }
 
   #holds(at: number, { id, bits, words }: Mask, key: Int32Array): boolean {
@@ -141,7 +153,7 @@ export class MaskedCache {
     if (entries[at + AT_GENERATION]! !== this.#generation || entries[at + AT_MASK]! !== id) return false;
     for (let i = 0; i < words.length; i++) {
       const word = words[i]!;
-      if ((key[word]! & bits[word]!) !== entries[at + word]!) return false;
+      if ((key[word]! & bits[word]!) !== entries[at + AT_WORDS + word]!) return false;
     }
     return true;
   }
@@ -155,6 +167,6 @@ export class MaskedCache {
   #grow(): void {
     this.#keys *= 4;
     this.#kept = 0;
-    this.#entries = new Int32Array(this.#keys * STRIDE);
+    this.#entries = new Int32Array(this.#keys * this.#stride);
   }
 }

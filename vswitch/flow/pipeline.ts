@@ -456,6 +456,8 @@ export class Pipeline {
     const key = this.#hand.key;
     const inPort = key[K.K_IN_PORT]!;
     if (withCt) {
+      // Which bits are looked at is noted by where they stand, and that is elsewhere now.
+      this.#recorder.needsWholeKey();
       if (!hasConnection(key)) return null;
       swapConnection(key);
     }

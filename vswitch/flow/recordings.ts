@@ -7,13 +7,16 @@ import type { CtStages } from "./ct-stages.js";
 import { S_NEXT, S_SERIAL } from "./ct-stages.js";
 import type { FlowTables } from "./flow-tables.js";
 import type { FrontMatches } from "./front-match.js";
-import { K_PIPELINE } from "./key.js";
+import { K_ACTSET_OUTPUT, K_PIPELINE, KEY_WORDS } from "./key.js";
 import { CT_STAGES_DEPTH_MAX } from "./limits.js";
 import type { MaskedCache } from "./masked-cache.js";
 import type { Outputs } from "./outputs.js";
 import type { Path } from "./path.js";
 import type { VerdictCache } from "./verdict-cache.js";
 import type { VerdictRecorder } from "./verdict-recorder.js";
+
+/** Where a key that is looked up before a run has the table: every run writes this word anew. */
+export const K_TABLE = K_ACTSET_OUTPUT;
 
 export interface RecordingModules {
   readonly tables: FlowTables;
@@ -23,6 +26,8 @@ export interface RecordingModules {
   readonly stages: CtStages;
   readonly keys: BurstKeys;
   readonly masked: MaskedCache;
+  /** The same of packets that go on in a table. */
+  readonly later: MaskedCache;
   readonly fronts: FrontMatches;
   readonly path: Path;
 }
@@ -30,6 +35,10 @@ export interface RecordingModules {
 export class Recordings {
   /** Of the packet that begin() was told of, as it came in. */
   readonly key = new Int32Array(K_PIPELINE);
+  /** Of the packet that beginStage() was told of, with the table in K_TABLE. */
+  readonly #laterKey = new Int32Array(KEY_WORDS);
+  /** The stage that follows next may be known by less than the packet's key. */
+  #isMasked = false;
   /** After beginWide() and end(): it is known now what becomes of such packets. */
   isKept = false;
   readonly #modules: RecordingModules;
@@ -71,6 +80,7 @@ export class Recordings {
 
   #beginWhole(): void {
     this.#stage = -1;
+    this.#isMasked = false;
     this.#waited = 0;
     this.#start(true);
     const { path, recorder } = this.#modules;
@@ -80,9 +90,10 @@ export class Recordings {
 
   /**
    * A packet that was known up to its ct() is about to go on in a table, as it has done `behind` times before. `stage`
-   * ≥ 0, or the line, is what it follows.
+   * ≥ 0, or the line, is what it follows; −1 both: it follows nothing. With a `key`, that is what it goes on with, with
+   * the table in K_TABLE.
    */
-  beginStage(line: number, stage: number, serial: number, behind: number): void {
+  beginStage(line: number, stage: number, serial: number, behind: number, key: Int32Array | null): void {
     this.#row = -1;
     this.#isWide = false;
     this.#line = line;
@@ -90,7 +101,14 @@ export class Recordings {
     this.#serial = serial;
     this.#waited = behind + 1;
     this.#remember();
-    this.#start(false);
+    this.#isMasked = key !== null;
+    if (key !== null) for (let i = 0; i < KEY_WORDS; i++) this.#laterKey[i] = key[i]!;
+    this.#start(key !== null);
+    const { path, recorder } = this.#modules;
+    path.isFollowed = false;
+    if (key === null) return;
+    path.consulted = recorder.consulted;
+    recorder.startKey = this.#laterKey;
   }
 
   #start(masked: boolean): void {
@@ -124,8 +142,20 @@ export class Recordings {
     const goesOn = recorder.isWhole && recorder.tail >= 0 && recorder.found >= 0;
     if (!goesOn || outputs.waiting.length !== this.#waited || this.#waited > CT_STAGES_DEPTH_MAX) return;
     this.#remember();
+    this.#isMasked = false;
     recorder.begin(false);
     recorder.armed = true;
+  }
+
+  #mayKeepLater(): boolean {
+    const { recorder, path } = this.#modules;
+    return recorder.isWhole && recorder.isMaskable && !path.isFollowed;
+  }
+
+  #keepLater(id: number): void {
+    const { recorder, cache, later } = this.#modules;
+    recorder.consulted[K_TABLE] = -1;
+    later.keep(this.#laterKey, recorder.consulted, id, cache.generation);
   }
 
   #remember(): void {
@@ -160,8 +190,27 @@ export class Recordings {
   }
 
   #keepStage(): void {
-    const { recorder, cache, stages } = this.#modules;
+    const { tables, recorder, cache } = this.#modules;
+    cache.sync(tables.version);
+    const isKept = this.#isMasked && this.#mayKeepLater();
+    if (this.#line < 0 && !isKept) return;
     const id = cache.idOf(recorder);
+    if (isKept) this.#keepLater(id);
+    if (this.#line < 0) return;
+    this.#add(id);
+  }
+
+  /** The packet that was tracked last has this verdict from there on: that is kept behind the line, or `stage` ≥ 0. */
+  addStage(line: number, stage: number, serial: number, id: number): void {
+    this.#line = line;
+    this.#stage = stage;
+    this.#serial = serial;
+    this.#remember();
+    this.#add(id);
+  }
+
+  #add(id: number): void {
+    const { cache, stages } = this.#modules;
     const at = stages.add(this.#serial, this.#found, this.#epoch, this.#state, id);
     if (this.#stage >= 0) stages.words[this.#stage + S_NEXT] = at;
     else cache.setStage(this.#line, at);

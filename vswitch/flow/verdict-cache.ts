@@ -196,6 +196,7 @@ export class VerdictCache {
       isMetered: recorder.isMetered,
       tail,
       acts: recorder.acts,
+      isLive: recorder.isLive,
       tracks: cts.length > 0,
       onlyPort,
       rewrite: onlyPort < 0 ? shortRewriteOf(code, length) : null,

@@ -7,7 +7,7 @@ import { OFPP_CONTROLLER, OFPP_MAX, OFPP_NORMAL, OFPP_TABLE } from "../../base/o
 import type { CtProgram } from "./ct-program.js";
 import type { Flow } from "./flow.js";
 import type { Group, GroupBucket } from "./groups.js";
-import { K_IN_PORT, K_IP, K_PIPELINE, K_TYPE_TCI, KEY_WORDS } from "./key.js";
+import { K_ACTSET_OUTPUT, K_IN_PORT, K_IP, K_PIPELINE, K_TYPE_TCI, KEY_WORDS, OFPP_UNSET } from "./key.js";
 import { PATH_LENGTH_MAX, VERDICT_WORDS_MAX } from "./limits.js";
 import {
   OP_DEC_NW_TTL,
@@ -21,7 +21,17 @@ import {
   W_OPTION,
 } from "./program.js";
 import { hasOptions } from "./saved-options.js";
-import { PIPELINE_WORDS, V_AT, V_BUCKET, V_CT, V_DROP, V_GROUP, V_LEAVE, V_METER } from "./verdict.js";
+import {
+  PIPELINE_WORDS,
+  V_AT,
+  V_BUCKET,
+  V_CT,
+  V_CT_LIVE,
+  V_DROP,
+  V_GROUP,
+  V_LEAVE,
+  V_METER,
+} from "./verdict.js";
 
 /** EtherType, and whether there is a tag. */
 const TYPE_AND_TAG = 0xffff1000 | 0;
@@ -40,6 +50,10 @@ export class VerdictRecorder {
   /** Bits of the key that what was recorded follows from; no others matter, while isMaskable. */
   readonly consulted = new Int32Array(KEY_WORDS);
   isMaskable = false;
+  /** The pipeline words that the run began with: where a ct() finds the same, it is kept as V_CT_LIVE. */
+  startKey: Int32Array | null = null;
+  /** There is a V_CT_LIVE. */
+  isLive = false;
   /** onRunEnd is to be called when the run through the tables is over. */
   armed = false;
   onRunEnd: () => void = () => undefined;
@@ -65,6 +79,8 @@ export class VerdictRecorder {
   needsKey = false;
   /** in_port and the pipeline words before the ct() in hand. */
   readonly #before = new Int32Array(1 + PIPELINE_WORDS);
+  /** The same words are what they were when the run began. */
+  #isAsBegun = false;
   #flow: Flow | null = null;
   #tableId = -1;
   #depth = 0;
@@ -72,6 +88,8 @@ export class VerdictRecorder {
   /** `masked`: it is a packet that has just come in, and what it is known by may be less than its whole key. */
   begin(masked: boolean): void {
     this.active = true;
+    this.startKey = null;
+    this.isLive = false;
     this.isMaskable = masked;
     if (masked) {
       this.consulted.fill(0);
@@ -171,7 +189,7 @@ export class VerdictRecorder {
   /** The meter lets the packet pass, or drops it: that is for the meter to say each time. */
   meter(meterId: number, tableId: number, flow: Flow | null): void {
     // A packet that a meter drops inside a bucket goes on behind it.
-    if (this.#depth > 0) this.giveUp();
+    if (this.#depth > 0 || this.isLive) this.giveUp();
     this.isMetered = true;
     this.#at(tableId, flow);
     this.#add(V_METER);
@@ -187,6 +205,7 @@ export class VerdictRecorder {
   /** A ct() is about to be done. */
   beforeCt(key: Int32Array): void {
     if (hasOptions(key)) this.giveUp();
+    this.#isAsBegun = this.startKey !== null && hasWordsOf(this.startKey, key);
     this.#before[0] = key[K_IN_PORT]!;
     for (let i = 0; i < PIPELINE_WORDS; i++) this.#before[1 + i] = key[K_PIPELINE + i]!;
   }
@@ -194,6 +213,12 @@ export class VerdictRecorder {
   /** It has been done, and the packet may go on. */
   ct(ct: CtProgram, zone: number, tableId: number, flow: Flow | null): void {
     this.#at(tableId, flow);
+    if (this.#isAsBegun && ct.tableId < 0 && !this.isMetered) {
+      this.#live(ct);
+      return;
+    }
+    // The words are those of this packet.
+    if (this.startKey !== null) this.isMaskable = false;
     const at = this.length;
     // Packets are counted before they are tracked.
     if (this.isMetered && ct.tableId >= 0) this.giveUp();
@@ -202,11 +227,21 @@ export class VerdictRecorder {
     this.#add(this.cts.length);
     this.#add(zone);
     for (let i = 0; i <= PIPELINE_WORDS; i++) this.#add(this.#before[i]!);
+    this.#add(this.lookups);
     this.cts.push(ct);
     if (ct.tableId < 0) return;
     this.tail = at;
     // A zone that the packet's own bytes say is in none of the bits that the tables looked at.
     if (ct.zone < 0 && ct.zoneWord < K_PIPELINE) this.isMaskable = false;
+  }
+
+  #live(ct: CtProgram): void {
+    this.isLive = true;
+    this.needsKey = true;
+    this.#add(V_CT_LIVE);
+    this.#add(this.cts.length);
+    this.#add(this.lookups);
+    this.cts.push(ct);
   }
 
   /** A packet was tracked, and is of this connection. */
@@ -253,4 +288,11 @@ export class VerdictRecorder {
     this.#add(tableId);
     this.#add(index);
   }
+}
+
+/** Whether the pipeline words are the same; what the action set puts out is written anew by every run. */
+function hasWordsOf(start: Int32Array, key: Int32Array): boolean {
+  for (let i = K_PIPELINE; i < KEY_WORDS; i++)
+    if (start[i]! !== key[i]! && i !== K_ACTSET_OUTPUT) return false;
+  return key[K_ACTSET_OUTPUT] === OFPP_UNSET;
 }

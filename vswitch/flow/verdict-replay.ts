@@ -19,6 +19,7 @@ import {
   V_BUCKET,
   V_CT,
   V_CT_HEAD,
+  V_CT_LIVE,
   V_CT_WORDS,
   V_DROP,
   V_GROUP,
@@ -57,7 +58,7 @@ export class VerdictReplay {
     this.#modules = modules;
   }
 
-  /** All of it to the packet, whose reference it takes. */
+  /** All of it to the packet, whose reference it takes. The key is that of the packet if the verdict is live. */
   whole(verdict: Verdict, packet: number, inPort: number): void {
     const { hand, outputs, finish } = this.#modules;
     this.upTo(verdict, verdict.code.length, packet, inPort, 0);
@@ -71,7 +72,8 @@ export class VerdictReplay {
     const { code, flows } = verdict;
     hand.packet = packet;
     hand.renew();
-    if (verdict.needsKey) this.readKey(inPort);
+    if (verdict.isLive) hand.key[K.K_ACTSET_OUTPUT] = K.OFPP_UNSET;
+    else if (verdict.needsKey) this.readKey(inPort);
     if (verdict.tracks) this.#beginRun(verdict, behind);
     this.lookups = verdict.flows.length;
     hand.sizeBytes = hand.pool.length[packet]!;
@@ -112,6 +114,12 @@ export class VerdictReplay {
         case V_CT:
           this.ct(verdict, at);
           at += V_CT_WORDS;
+          if (hand.dropped) this.lookups = code[at - 1]!;
+          break;
+        case V_CT_LIVE:
+          this.#modules.ct(verdict.cts[code[at + 1]!]!);
+          at += 3;
+          if (hand.dropped) this.lookups = code[at - 1]!;
           break;
         case P.OP_OUTPUT:
           outputs.output(code[at + 1]! >>> 0, code[at + 2]!);

@@ -10,7 +10,8 @@ import type { ShortRewrite } from "./short-rewrite.js";
 export const V_AT = -1; // tableId, index
 /** The packet is dropped and counted. */
 export const V_DROP = -2; // reason
-/** ct(): index in cts, zone, in_port, and the pipeline words of the key as they are then. */
+/** ct(): index in cts, zone, in_port, the pipeline words of the key as they are then, and how many lookups count for the
+ *  packet if it is dropped there. */
 export const V_CT = -3;
 /** The packet counts for groups[index]. */
 export const V_GROUP = -4; // index
@@ -19,10 +20,12 @@ export const V_BUCKET = -5; // index, leave
 export const V_LEAVE = -6;
 /** The meter is asked; of the packets that it drops only the first `lookups` lookups count. */
 export const V_METER = -7; // meterId, lookups
+/** ct() of the packet as it is: nothing has changed the pipeline words of its key since its run began. */
+export const V_CT_LIVE = -8; // index in cts, lookups as above
 export const PIPELINE_WORDS = KEY_WORDS - K_PIPELINE;
 /** Words of V_CT before the pipeline words, and in all. */
 export const V_CT_HEAD = 4;
-export const V_CT_WORDS = V_CT_HEAD + PIPELINE_WORDS;
+export const V_CT_WORDS = V_CT_HEAD + PIPELINE_WORDS + 1;
 
 export interface Verdict {
   /** Index of its counters. */
@@ -41,6 +44,8 @@ export interface Verdict {
   readonly tail: number;
   /** Something is done to the packet before that. */
   readonly acts: boolean;
+  /** There is a V_CT_LIVE: only for a packet whose key is in hand. */
+  readonly isLive: boolean;
   /** Connections may change by it. */
   readonly tracks: boolean;
   /** The port that the packet goes to unchanged, when that is all; −1 otherwise. */
