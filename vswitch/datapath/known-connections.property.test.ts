@@ -9,6 +9,7 @@ import {
   OFPTT_ALL,
   type OxmEntry,
 } from "../../base/openflow/index.js";
+import { TRUNK_ALL } from "../learn/index.js";
 import { icmpFrame, tagged, tcpFrame, udpFrame } from "../testing/frames.js";
 import { apply, field, flowMod, goto, output, Rig } from "../testing/rig.js";
 
@@ -272,5 +273,22 @@ describe("packets of connections that are known", () => {
     expect(rig.bridge.bursts.trackedHits).toBeGreaterThan(20);
     const zones = new Set(rig.datapath.conntrack.connections(rig.nowMs).map((one) => one.zone));
     expect(zones).toEqual(new Set([0x1005, 0x1006]));
+  });
+
+  it("leave by the queue that was chosen before they were tracked", () => {
+    const rig = new Rig(3, { slots: 64 });
+    const qos = { type: "linux-htb", queues: [{ queueId: 0 }, { queueId: 1, dscp: 10 }] } as const;
+    rig.bridge.setPort(rig.bridge.slots[1]!, { vlan: TRUNK_ALL, qos }, rig.nowMs);
+    const chosen = apply({ type: "set_queue", queueId: 1 }, ct(true, 1, 1));
+    rig.bridge.change(flowMod({ match: [IP], instructions: [chosen] }), rig.nowMs);
+    rig.bridge.change(flowMod({ tableId: 1, match: [IP], instructions: [apply(output(2))] }), rig.nowMs);
+    const ends = { source: CLIENTS[0], destination: SERVER };
+    const marks: (number | undefined)[] = [];
+    for (let n = 0; n < 120; n++) {
+      const sent = rig.send(1, udpFrame({ ...ends, sourcePort: 1000 + (n % 9) }));
+      marks.push(...(sent.get(2) ?? []).map((bytes) => bytes[15]));
+      rig.nowMs += 10;
+    }
+    expect(marks).toEqual(new Array(120).fill(10 << 2));
   });
 });

@@ -15,7 +15,7 @@ import type { Tracker } from "./pipeline-modules.js";
 import { K_TABLE, type Recordings } from "./recordings.js";
 import { hasOptions } from "./saved-options.js";
 import type { ValueOperations } from "./value-operations.js";
-import type { Verdict } from "./verdict.js";
+import { carriesQueue, type Verdict } from "./verdict.js";
 import { UNDECIDABLE, type VerdictCache } from "./verdict-cache.js";
 import type { VerdictRecorder } from "./verdict-recorder.js";
 import type { VerdictReplay } from "./verdict-replay.js";
@@ -215,7 +215,7 @@ export class CtRunner {
       outputs.queue(verdict.cts[code[tail + 1]!]!.tableId);
     }
     // A stage that is known and gives no verdict stays: what follows is not to be known.
-    if (!isKnown && !hand.dropped && outputs.waiting.length === behind + 1) {
+    if (!isKnown && !carriesQueue(code, tail) && !hand.dropped && outputs.waiting.length === behind + 1) {
       const isOne = line >= 0 && recorder.found >= 0;
       const key = this.#nextKey(behind);
       const id = key === null ? -1 : later.find(key, cache.generation);

@@ -12,6 +12,7 @@ import { CT_STAGES_DEPTH_MAX } from "./limits.js";
 import type { MaskedCache } from "./masked-cache.js";
 import type { Outputs } from "./outputs.js";
 import type { Path } from "./path.js";
+import { carriesQueue } from "./verdict.js";
 import type { VerdictCache } from "./verdict-cache.js";
 import type { VerdictRecorder } from "./verdict-recorder.js";
 
@@ -140,6 +141,8 @@ export class Recordings {
     else this.#keepStage();
     this.#waited++;
     const goesOn = recorder.isWhole && recorder.tail >= 0 && recorder.found >= 0;
+    // What is known of packets behind a ct() begins without a queue.
+    if (goesOn && carriesQueue(recorder.code, recorder.tail)) return;
     if (!goesOn || outputs.waiting.length !== this.#waited || this.#waited > CT_STAGES_DEPTH_MAX) return;
     this.#remember();
     this.#isMasked = false;

@@ -3,7 +3,7 @@
 import type { CtProgram } from "./ct-program.js";
 import type { Flow } from "./flow.js";
 import type { Group, GroupBucket } from "./groups.js";
-import { K_PIPELINE, KEY_WORDS } from "./key.js";
+import { K_PIPELINE, K_QUEUE, KEY_WORDS } from "./key.js";
 import type { ShortRewrite } from "./short-rewrite.js";
 
 /** Beside the OP_ codes of a program, in a verdict: what follows happens in this table, by flows[index] or (−1) by none. */
@@ -56,4 +56,9 @@ export interface Verdict {
   readonly isNormal: boolean;
   /** The code changes the packet, or needs its key. */
   readonly needsKey: boolean;
+}
+
+/** Whether a queue has been chosen before the V_CT at `at`: outputs behind it ask the key for it. */
+export function carriesQueue(code: Int32Array, at: number): boolean {
+  return code[at + V_CT_HEAD + K_QUEUE - K_PIPELINE] !== 0;
 }
