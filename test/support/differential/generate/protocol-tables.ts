@@ -375,7 +375,9 @@ function groups({ ports, sets, memory, tagsMax }: Scope): fc.Arbitrary<string[][
     bucket.map((actions) => `type=indirect,bucket=actions=${actions}`),
     // Behind one Open vSwitch also executes what was written while it executed the action set, and meets the flows that
     // the packet itself has taught.
-    ...(sets || memory === "stations" ? [] : [bucket.map((actions) => `type=select,bucket=actions=${actions}`)]),
+    ...(sets || memory === "stations"
+      ? []
+      : [bucket.map((actions) => `type=select,bucket=actions=${actions}`)]),
     fc
       .array(fc.tuple(one(...ports), bucket), { minLength: 1, maxLength: 2 })
       .map(
