@@ -218,7 +218,7 @@ async function ask(one: WiredSwitch, { tool, args, normalise }: Question): Promi
   }
 }
 
-/** The groups of flows that a case before had stand in Open vSwitch for a moment longer, and are looked at in a trace. */
+/** What a trace of Open vSwitch says was looked at has once hung on what went before: it is asked again before it counts. */
 async function askBoth(pair: SwitchPair, question: Question): Promise<{ real: string; ours: string }> {
   const answers = await pair.both((each) => ask(each, question));
   for (let n = 0; n < AGAIN_MAX && answers.real !== answers.ours; n++) {
