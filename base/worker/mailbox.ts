@@ -1,10 +1,13 @@
 // Messages between the main thread and a worker that runs its own poll loop and never returns to Node's.
 //
 //   main: WorkerHandle.request() ─ postMessage ─► port ─► Mailbox.poll() ─► handler, in order
-//         flag = 1 in shared memory, eventfd rung            │ flag tells without a system call
-//   main: promise resolves   ◄─────── postMessage ───────────┘ eventfd wakes a worker in epoll_wait
+//         MAY_WAIT = 1 in shared memory,                     │ it tells without a system call
+//         eventfd rung where IS_ASLEEP                       │ that wakes a worker in epoll_wait
+//   main: promise resolves   ◄─────── postMessage ───────────┤
+//         or, where it lingers, at once  ◄─── ANSWERED + 1 ──┘
 //
-// Invariant: a message is in the port before the flag is set, and the flag before the eventfd is rung.
+// Invariant: a message is in the port before MAY_WAIT is set, and that before IS_ASLEEP is read; a sleeper sets IS_ASLEEP
+// before it looks at MAY_WAIT for the last time. So nobody sleeps over a message.
 // Thread: worker. Hot: yes (poll without a message costs one atomic load).
 import { type MessagePort, receiveMessageOnPort } from "node:worker_threads";
 import { PlinthError } from "../errors/index.js";
@@ -13,8 +16,8 @@ import { drainEventfd } from "../linux/index.js";
 /** What the handle gives its worker in `workerData.mailbox`. */
 export interface MailboxSetup {
   readonly port: MessagePort;
-  /** Word 0: messages may be waiting. Word HAS_BEGUN: the worker has loaded what it is made of. */
-  readonly flag: SharedArrayBuffer;
+  /** See createMailboxState(). */
+  readonly state: SharedArrayBuffer;
   /** Descriptor of the doorbell; the handle owns it. */
   readonly doorbell: number;
 }
@@ -42,8 +45,22 @@ export interface SerializedError {
 /** Answers one request, synchronously. A thrown PlinthError becomes the caller's; anything else kills the worker. */
 export type MailboxHandler = (body: never) => unknown;
 
-/** Word of MailboxSetup.flag. */
+/** Words of MailboxSetup.state: messages may be waiting. */
+export const MAY_WAIT = 0;
+/** The worker has loaded what it is made of. */
 export const HAS_BEGUN = 1;
+/** The doorbell is to be rung. */
+export const IS_ASLEEP = 2;
+/** Requests that were answered, modulo 2³²; in a cache line of its own, as the asker may look at it all the time. */
+export const ANSWERED = 16;
+const STATE_WORDS = 32;
+
+/** Of a worker that is rung for every message until it says that it is awake. */
+export function createMailboxState(): SharedArrayBuffer {
+  const state = new SharedArrayBuffer(4 * STATE_WORDS);
+  new Int32Array(state)[IS_ASLEEP] = 1;
+  return state;
+}
 
 /** Reserved method: the loop shall end. */
 export const CLOSE_METHOD = "$close";
@@ -54,16 +71,16 @@ export class Mailbox {
   /** Set once the handle asked to end: leave the loop, release everything, then call `close`. */
   closing = false;
   readonly #port: MessagePort;
-  readonly #flag: Int32Array;
+  readonly #state: Int32Array;
   readonly #handlers: Readonly<Record<string, MailboxHandler>>;
   #closeId = 0;
 
   constructor(setup: MailboxSetup, handlers: Readonly<Record<string, MailboxHandler>>) {
     this.#port = setup.port;
-    this.#flag = new Int32Array(setup.flag);
+    this.#state = new Int32Array(setup.state);
     this.doorbell = setup.doorbell;
     this.#handlers = handlers;
-    Atomics.store(this.#flag, HAS_BEGUN, 1);
+    Atomics.store(this.#state, HAS_BEGUN, 1);
   }
 
   /**
@@ -72,8 +89,22 @@ export class Mailbox {
    * some must have had 0 from it.
    */
   poll(most = Number.POSITIVE_INFINITY): number {
-    if (Atomics.load(this.#flag, 0) === 0) return 0;
+    if (Atomics.load(this.#state, MAY_WAIT) === 0) return 0;
     return this.#receive(most);
+  }
+
+  /**
+   * The doorbell is not rung from now on, which saves whoever asks a system call; before it sleeps the worker must call
+   * beginSleep(), and sleep only when that says true, and endSleep() after it has woken or was told false.
+   */
+  endSleep(): void {
+    Atomics.store(this.#state, IS_ASLEEP, 0);
+  }
+
+  /** False: there are messages. */
+  beginSleep(): boolean {
+    Atomics.store(this.#state, IS_ASLEEP, 1);
+    return Atomics.load(this.#state, MAY_WAIT) === 0;
   }
 
   /** Silences the doorbell; messages that it has rung for are seen by the next poll(). */
@@ -99,14 +130,14 @@ export class Mailbox {
   }
 
   #receive(most: number): number {
-    Atomics.store(this.#flag, 0, 0);
+    Atomics.store(this.#state, MAY_WAIT, 0);
     for (let count = 0; count < most; count++) {
       const received = receiveMessageOnPort(this.#port) as { message: RequestMessage } | undefined;
       if (received === undefined) return count;
       this.#handle(received.message);
     }
     // There may be more, for which nobody will set it again.
-    Atomics.store(this.#flag, 0, 1);
+    Atomics.store(this.#state, MAY_WAIT, 1);
     return most;
   }
 
@@ -117,7 +148,9 @@ export class Mailbox {
       return;
     }
     const reply = this.#answer(message);
-    if (message.id !== 0) this.#port.postMessage(reply);
+    if (message.id === 0) return;
+    this.#port.postMessage(reply);
+    Atomics.add(this.#state, ANSWERED, 1);
   }
 
   #answer(message: RequestMessage): ReplyMessage {

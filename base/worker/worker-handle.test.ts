@@ -1,5 +1,9 @@
+import { setTimeout } from "node:timers/promises";
 import { expect, test } from "vitest";
 import { spawnWorker, WorkerHandle } from "./index.js";
+
+/** Requests, each made when the one before was answered; Node delivers a thousand messages before it does anything else. */
+const CHAIN = 3000;
 
 const entry = new URL("./echo-worker.js", import.meta.url);
 
@@ -15,6 +19,68 @@ test("requests to a worker asleep in epoll_wait are answered in order", async ()
   await handle.close();
   await handle.close();
   await expect(handle.request("echo", 1)).rejects.toMatchObject({ code: "WORKER_DIED" });
+});
+
+test("a worker that is awake is asked without its doorbell, and is woken again later", async () => {
+  const handle = new WorkerHandle(entry, { name: "echo" });
+  await handle.request("spin", 200);
+  for (let i = 0; i < 20; i++) expect(await handle.request("echo", i)).toBe(i);
+  expect(await handle.request("rung")).toBe(false);
+  await setTimeout(250);
+  expect(await handle.request("echo", "asleep")).toBe("asleep");
+  await handle.close();
+});
+
+test("settled() resolves behind the answers to everything that was asked before, and at once when that is nothing", async () => {
+  const handle = new WorkerHandle(entry, { name: "echo" });
+  const order: unknown[] = [];
+  const note = (what: unknown): void => void order.push(what);
+  for (let i = 0; i < 3; i++) handle.request("echo", i).then(note);
+  handle.request("refuse").catch(() => note("refused"));
+  const settled = handle.settled().then(() => note("settled"));
+  handle.request("echo", "later").then(note);
+  await settled;
+  expect(order).toEqual([0, 1, 2, "refused", "settled"]);
+  await handle.request("echo", 0);
+  let isSettled = false;
+  handle.settled().then(() => {
+    isSettled = true;
+  });
+  await Promise.resolve();
+  expect(isSettled).toBe(true);
+  const crashed = expect(handle.request("crash")).rejects.toMatchObject({ code: "WORKER_DIED" });
+  await handle.settled();
+  await crashed;
+  await expect(handle.settled()).rejects.toMatchObject({ code: "WORKER_DIED" });
+  await handle.close();
+});
+
+test("answers that are lingered for come in order with events and refusals, and leave a turn to everything else", async () => {
+  const heard: unknown[] = [];
+  const handle = new WorkerHandle(entry, {
+    ...{ name: "echo", lingerMs: 10_000 },
+    onEvent: (event, body) => heard.push([event, body]),
+  });
+  let [turns, without] = [0, 0];
+  let isOver = false;
+  const turn = (): void => {
+    turns++;
+    if (!isOver) setImmediate(turn);
+  };
+  setImmediate(turn);
+  for (let i = 0; i < CHAIN; i++) {
+    handle.notify("emit", i);
+    const before = turns;
+    heard.push(await handle.request("echo", i));
+    if (turns === before) without++;
+  }
+  isOver = true;
+  expect(heard).toEqual(Array.from({ length: CHAIN }, (_, i) => [["said", i], i]).flat());
+  expect(turns).toBeGreaterThan(0);
+  expect(without).toBeGreaterThan(CHAIN / 2);
+  await expect(handle.request("refuse")).rejects.toMatchObject({ code: "REFUSED" });
+  await expect(handle.request("crash")).rejects.toMatchObject({ code: "WORKER_DIED" });
+  await handle.close();
 });
 
 test("a PlinthError crosses the threads, an unknown method is refused, events arrive", async () => {

@@ -103,12 +103,13 @@ export class OpenFlowSwitch {
   }
 
   /** What DatapathHandle does across threads, in this one. */
-  #handle(): Pick<DatapathHandle, "call" | "onEvent"> {
+  #handle(): Pick<DatapathHandle, "call" | "settled" | "onEvent"> {
     const call = async (method: keyof DatapathMethods, body: unknown): Promise<unknown> => {
       return (this.methods[method] as (body: unknown) => unknown)(body);
     };
     return {
       call: call as DatapathHandle["call"],
+      settled: async () => {},
       onEvent: (_bridge, listener) => {
         this.#listeners.add(listener);
         return () => this.#listeners.delete(listener);

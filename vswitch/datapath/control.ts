@@ -143,7 +143,6 @@ export function datapathMethods(modules: ControlModules): DatapathMethods {
     tellMisses: ({ bridge, isWanted }) => at(bridge).tellMisses(isWanted),
     changeTunnelOptions: ({ bridge, mod }) => changeTunnelOptions(at(bridge), mod),
     tunnelOptions: ({ bridge }) => at(bridge).tables.options.describe(),
-    barrier: ({ bridge }) => void at(bridge),
     flowStats: ({ bridge, filter }) => at(bridge).tables.flowStats(filter, nowMs()),
     aggregateStats: ({ bridge, filter }) => at(bridge).tables.aggregateStats(filter),
     tableStats: ({ bridge }) => at(bridge).tables.tableStats(),

@@ -19,7 +19,7 @@ import type {
 } from "../agent/index.js";
 import { CONNECTIONS_MAX, type ConnectionFilter } from "../conntrack/index.js";
 import { pack } from "./change-parts.js";
-import { ANSWER_DEADLINE_MS, CHANGES_PER_REQUEST } from "./limits.js";
+import { ANSWER_DEADLINE_MS, CHANGES_PER_REQUEST, LINGER_MS } from "./limits.js";
 import type { AssignmentRules } from "./port-assignment.js";
 import { type CoreStatus, PortWorkers, type WorkerLoss } from "./port-workers.js";
 import {
@@ -94,6 +94,7 @@ export class DatapathHandle {
       name: "datapath",
       data: { slots, connectionsMax, hostDevices, follows, ...more } satisfies DatapathSetup,
       answerDeadlineMs: ANSWER_DEADLINE_MS,
+      lingerMs: LINGER_MS,
       onEvent: (event, body) => {
         if (event === EVENTS) this.#onEvents(body as EventsMessage);
         else if (event === LEFT) onLeft?.((body as LeftMessage).isTakenOver);
@@ -105,6 +106,14 @@ export class DatapathHandle {
   /** Any of the worker's methods. Rejects with its PlinthError, or WORKER_DIED. */
   call<M extends Method>(method: M, body: Body<M>): Promise<Result<M>> {
     return this.#worker.request<Result<M>>(method, body);
+  }
+
+  /**
+   * Resolves when everything that was asked of the worker that forwards has been done and answered; at once when there is
+   * nothing. Rejects with WORKER_DIED.
+   */
+  settled(): Promise<void> {
+    return this.#worker.settled();
   }
 
   /** Throws BRIDGE_EXISTS, TOO_MANY_BRIDGES. */
@@ -278,11 +287,11 @@ export class BridgeModel implements SwitchModel {
   fragmentHandling: number = OFPC_FRAG_NORMAL;
   #configured: readonly TableFeatures[] = TABLE_FEATURES;
   #described: readonly TableDescription[] = [];
-  readonly #handle: Pick<DatapathHandle, "call" | "onEvent">;
+  readonly #handle: Pick<DatapathHandle, "call" | "settled" | "onEvent">;
   readonly #bridge: string;
 
   constructor(
-    handle: Pick<DatapathHandle, "call" | "onEvent">,
+    handle: Pick<DatapathHandle, "call" | "settled" | "onEvent">,
     bridge: string,
     datapathId: bigint,
     description: SwitchDescription,
@@ -325,8 +334,9 @@ export class BridgeModel implements SwitchModel {
   tunnelOptions(): Promise<Uint8Array> {
     return this.#handle.call("tunnelOptions", { bridge: this.#bridge });
   }
+  /** What is answered is in force: nothing needs to be asked. */
   barrier(): Promise<void> {
-    return this.#ask("barrier");
+    return this.#handle.settled();
   }
   async handleFragments(flags: number): Promise<void> {
     if (this.fragmentHandling === flags) return;
@@ -399,7 +409,6 @@ export class BridgeModel implements SwitchModel {
 
   #ask<
     M extends
-      | "barrier"
       | "tableStats"
       | "ports"
       | "portStats"

@@ -49,12 +49,20 @@ export const CHANGES_PER_REQUEST = 32;
 export const SPIN_BUSY_MS = 0.2;
 export const SPIN_CALM_MS = 0.02;
 export const SPIN_PACKETS = 256;
+/**
+ * The same for somebody who asks again as soon as there is an answer, as a client does that changes one flow at a time:
+ * when so many requests have come in a row, each within that time after the one before.
+ */
+export const SPIN_ASKED_MS = 0.3;
+export const SPIN_REQUESTS = 8;
 /** Tables of a bridge: 0–253, as Open vSwitch has them. */
 export const TABLE_COUNT = 254;
 /** How far back the usage of ports by pmd-rxq-show goes, at most. */
 export const USAGE_WINDOW_MS = 60_000;
 /** Frames per port and breath: what a breath costs by itself, about half a microsecond, is shared by so many. */
 export const BURST_SIZE = 64;
+/** How long the main thread may wait for a single answer without doing anything else. */
+export const LINGER_MS = 0.05;
 /** The longest that the worker may take to answer the main thread; then the daemon ends and is started again. */
 export const ANSWER_DEADLINE_MS = 30_000;
 /** How often it is looked whether port workers breathe, and how many looks may find one where it was. */

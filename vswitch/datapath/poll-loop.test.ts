@@ -2,12 +2,19 @@ import { MessageChannel } from "node:worker_threads";
 import { expect, test } from "vitest";
 import { closeFile, createEventfd, type PolledClock } from "../../base/linux/index.js";
 import { PacketPool } from "../../base/packet/index.js";
-import { Mailbox, type MailboxHandler } from "../../base/worker/index.js";
+import { createMailboxState, MAY_WAIT, Mailbox, type MailboxHandler } from "../../base/worker/index.js";
 import { plainFrame } from "../testing/frames.js";
 import { GeneratorPort } from "../testing/generator-port.js";
 import { Datapath } from "./datapath.js";
 import { DatapathTime } from "./datapath-time.js";
-import { BURST_SIZE, FRAMES_PER_REQUEST, FRAMES_SHARE, FRAMES_SHARE_MAX_MS } from "./limits.js";
+import {
+  BURST_SIZE,
+  FRAMES_PER_REQUEST,
+  FRAMES_SHARE,
+  FRAMES_SHARE_MAX_MS,
+  SPIN_ASKED_MS,
+  SPIN_REQUESTS,
+} from "./limits.js";
 import { PollLoop } from "./poll-loop.js";
 
 const REQUESTS = 50;
@@ -24,20 +31,29 @@ interface Asked {
 interface Pace {
   readonly stepMs?: number;
   readonly requestMs?: number;
+  /** How long after an answer the next request comes; at once when absent. */
+  readonly gapMs?: number;
 }
 
 /** Runs a loop that is asked REQUESTS times, as fast as it answers, while so many frames come in. */
-function runAsked(frames: number, hasLeft = false, { stepMs = 0, requestMs = 0 }: Pace = {}): Asked {
+function runAsked(
+  frames: number,
+  hasLeft = false,
+  { stepMs = 0, requestMs = 0, gapMs = 0 }: Pace = {},
+): Asked {
   const { port1: main, port2: port } = new MessageChannel();
-  const flag = new SharedArrayBuffer(8);
+  const state = createMailboxState();
   const doorbell = createEventfd();
   let nowMs = 0;
+  /** When the next request is to come. */
+  let dueMs = Number.POSITIVE_INFINITY;
   const ms = new Float64Array(1);
   const clock: PolledClock = {
     ms,
     read: () => {
       nowMs += stepMs;
       ms[0] = nowMs;
+      if (nowMs >= dueMs) ask();
     },
   };
   const pool = new PacketPool({ slots: 512 });
@@ -48,20 +64,28 @@ function runAsked(frames: number, hasLeft = false, { stepMs = 0, requestMs = 0 }
   const asked: Asked = { breaths: [], received: [], sleeps: [] };
   const post = (method: string): void => {
     main.postMessage({ id: 0, method, body: undefined });
-    Atomics.store(new Int32Array(flag), 0, 1);
+    Atomics.store(new Int32Array(state), MAY_WAIT, 1);
   };
   const handlers: Record<string, MailboxHandler> = {
     ask: () => {
       asked.breaths.push(datapath.breaths);
       asked.received.push(datapath.received);
       nowMs += requestMs;
-      post(asked.breaths.length < REQUESTS ? "ask" : "$close");
+      dueMs = nowMs + gapMs;
+      if (gapMs === 0) ask();
     },
   };
+  const ask = (): void => {
+    dueMs = Number.POSITIVE_INFINITY;
+    post(asked.breaths.length < REQUESTS ? "ask" : "$close");
+  };
   try {
-    const mailbox = new Mailbox({ port, flag, doorbell }, handlers);
+    const mailbox = new Mailbox({ port, state, doorbell }, handlers);
     post("ask");
-    const wait = (): void => void asked.sleeps.push(asked.breaths.length);
+    const wait = (): void => {
+      asked.sleeps.push(asked.breaths.length);
+      if (gapMs > 0) nowMs = dueMs;
+    };
     const modules = { datapath, mailbox, clock, time: new DatapathTime(clock), wait };
     new PollLoop({ ...modules, hasLeft: () => hasLeft }).run();
     mailbox.close();
@@ -103,6 +127,14 @@ test("requests do not wait for frames that do not come", () => {
   expect(received.slice(0, 3)).toEqual([0, FRAMES_PER_REQUEST, frames]);
   expect(received).toHaveLength(REQUESTS);
   expect(sleeps).toEqual([]);
+});
+
+test("somebody who asks as soon as there is an answer finds it awake, and nobody else does", () => {
+  const often = runAsked(0, false, { stepMs: 0.005, gapMs: SPIN_ASKED_MS / 2 }).sleeps;
+  expect(often.length).toBeGreaterThan(0);
+  expect(Math.max(...often)).toBeLessThanOrEqual(SPIN_REQUESTS + 1);
+  const seldom = runAsked(0, false, { stepMs: 0.005, gapMs: 2 * SPIN_ASKED_MS }).sleeps;
+  expect(seldom).toEqual(Array.from({ length: REQUESTS }, (_, n) => n + 1));
 });
 
 test("what has left its ports to another process answers without sleeping in between", () => {

@@ -1,5 +1,6 @@
 // The loop of the datapath's thread: breathes while there is work, sleeps when there is none. A busy datapath spins for a
-// while before it sleeps, a calm one hardly: it shares the cores with the guests.
+// while before it sleeps, a calm one hardly: it shares the cores with the guests. One that is asked one thing after the
+// other spins too, as to wake it takes longer than to answer.
 // However fast it is asked for something, frames that wait have most of the thread: one request, then all ports have turns
 // for several times as long as that took, and until enough frames have come in, or none do.
 // Invariant: a turn leaves nothing for the garbage collector, which would stop all ports while it runs. So time is passed
@@ -18,19 +19,22 @@ import {
   REQUESTS_PER_TURN,
   SLEEP_CALM_MS,
   SLEEP_MAX_MS,
+  SPIN_ASKED_MS,
   SPIN_BUSY_MS,
   SPIN_CALM_MS,
   SPIN_PACKETS,
+  SPIN_REQUESTS,
 } from "./limits.js";
 
 /** Places in the loop's times. */
 const WORK = 0;
 const FRAMES_UNTIL = 1;
+const ASKED = 2;
 
 export interface PollLoopModules {
   readonly datapath: Datapath;
   /** What it is asked; the loop ends when that is closing. */
-  readonly mailbox: Pick<Mailbox, "closing" | "poll" | "silence">;
+  readonly mailbox: Pick<Mailbox, "closing" | "poll" | "silence" | "beginSleep" | "endSleep">;
   readonly clock: PolledClock;
   readonly time: DatapathTime;
   /** Sleeps until a port or the mailbox rings, at most so many milliseconds. */
@@ -44,8 +48,10 @@ export class PollLoop {
   sleeps = true;
   readonly #modules: PollLoopModules;
   #calmSleeps = 0;
-  /** When there was something to do last, and until when only frames have turns. */
-  readonly #times = new Float64Array(2);
+  /** Requests in a row that came soon after the one before. */
+  #requests = 0;
+  /** When there was something to do last, until when only frames have turns, and when something was asked for last. */
+  readonly #times = new Float64Array(3);
 
   constructor(modules: PollLoopModules) {
     this.#modules = modules;
@@ -59,13 +65,17 @@ export class PollLoop {
     /** Frames that go before the next request; the mailbox is asked in turns that begin with 0, when it is time. */
     let framesFirst = 0;
     let isBusy = false;
+    mailbox.endSleep();
     while (!mailbox.closing) {
       clock.read();
       meter?.breath(isBusy);
       const isAsked = framesFirst === 0 && clock.ms[0]! >= times[FRAMES_UNTIL]!;
       isBusy = isAsked && mailbox.poll(REQUESTS_PER_TURN) > 0;
       if (hasLeft()) {
-        if (!isBusy && isAsked) wait(SLEEP_MAX_MS);
+        if (!isBusy && isAsked) {
+          if (mailbox.beginSleep()) wait(SLEEP_MAX_MS);
+          mailbox.endSleep();
+        }
         framesFirst = 0;
         times[FRAMES_UNTIL] = 0;
         mailbox.silence();
@@ -88,17 +98,28 @@ export class PollLoop {
       times[FRAMES_UNTIL] = 0;
       if (!isAsked) continue;
       if (!this.sleeps) continue;
-      if (clock.ms[0]! - times[WORK]! < (packets >= SPIN_PACKETS ? SPIN_BUSY_MS : SPIN_CALM_MS)) continue;
+      if (clock.ms[0]! - times[WORK]! < this.#spinMs(packets)) continue;
       packets = 0;
+      // Where that was in vain, a row begins anew.
+      if (this.#requests === SPIN_REQUESTS) this.#requests = 0;
       this.#sleep(isBusy);
       isBusy = false;
     }
+  }
+
+  /** How long to poll without work, after so many packets. */
+  #spinMs(packets: number): number {
+    if (packets >= SPIN_PACKETS) return SPIN_BUSY_MS;
+    return this.#requests >= SPIN_REQUESTS ? SPIN_ASKED_MS : SPIN_CALM_MS;
   }
 
   /** Something that was asked for has been done since the clock was read. */
   #giveFramesTime(): void {
     const { clock } = this.#modules;
     const times = this.#times;
+    if (clock.ms[0]! - times[ASKED]! > SPIN_ASKED_MS) this.#requests = 0;
+    else if (this.#requests < SPIN_REQUESTS) this.#requests++;
+    times[ASKED] = clock.ms[0]!;
     times[WORK] = clock.ms[0]!;
     clock.read();
     const shareMs = FRAMES_SHARE * (clock.ms[0]! - times[WORK]);
@@ -112,8 +133,9 @@ export class PollLoop {
     clock.read();
     meter?.breath(wasBusy);
     const sleepMaxMs = this.#calmSleeps++ < CALM_SLEEPS ? SLEEP_MAX_MS : SLEEP_CALM_MS;
-    if (datapath.beginSleep()) wait(Math.min(sleepMaxMs, datapath.sleepMs));
+    if (datapath.beginSleep() && mailbox.beginSleep()) wait(Math.min(sleepMaxMs, datapath.sleepMs));
     datapath.endSleep();
+    mailbox.endSleep();
     clock.read();
     meter?.slept();
     mailbox.silence();

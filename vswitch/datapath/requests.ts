@@ -269,7 +269,6 @@ export interface DatapathMethods {
   changeTunnelOptions(body: OfBridge & { readonly mod: Uint8Array }): OfpErrorName | undefined;
   /** The body of a NXT_TLV_TABLE_REPLY. */
   tunnelOptions(body: OfBridge): Uint8Array;
-  barrier(body: OfBridge): void;
   /** `flags` is one of OFPC_FRAG_*. */
   handleFragments(body: OfBridge & { readonly flags: number }): void;
   flowStats(body: OfBridge & { readonly filter: FlowStatsFilter }): readonly FlowStats[];

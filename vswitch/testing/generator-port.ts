@@ -73,7 +73,7 @@ export class GeneratorPort implements Port {
   }
   tick(_nowMs: number): void {}
   beginSleep(): boolean {
-    return false;
+    return this.left === 0;
   }
   endSleep(): void {}
   close(): void {}

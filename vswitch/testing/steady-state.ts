@@ -322,6 +322,8 @@ const turns = {
     return 0;
   },
   silence: () => {},
+  beginSleep: () => true,
+  endSleep: () => {},
 };
 const common = { clock, time, wait: () => {}, hasLeft: () => false };
 
@@ -346,6 +348,8 @@ function idleBytes(sleeps: boolean): number {
       return 0;
     },
     silence: () => {},
+    beginSleep: () => true,
+    endSleep: () => {},
   };
   const datapath = new Datapath({ pool, onEvents: () => undefined, connectionsMax: 4096, clock });
   const loop = new PollLoop({ datapath, mailbox, ...common });

@@ -2,8 +2,9 @@
 // Invariant: what was asked before open() is carried out in its order. Thread: main.
 import type { DatapathHandle } from "../datapath/index.js";
 
-export class GatedDatapath implements Pick<DatapathHandle, "call" | "onEvent"> {
+export class GatedDatapath implements Pick<DatapathHandle, "call" | "settled" | "onEvent"> {
   readonly call: DatapathHandle["call"];
+  readonly settled: DatapathHandle["settled"];
   readonly onEvent: DatapathHandle["onEvent"];
   open = (): void => {};
 
@@ -16,6 +17,10 @@ export class GatedDatapath implements Pick<DatapathHandle, "call" | "onEvent"> {
     this.call = async (method, body) => {
       await opened;
       return datapath.call(method, body);
+    };
+    this.settled = async () => {
+      await opened;
+      return datapath.settled();
     };
     this.onEvent = (bridge, listener) => datapath.onEvent(bridge, listener);
   }
