@@ -1,6 +1,6 @@
 // The connections and the index that finds them by either direction's tuple. Fixed size, typed arrays, open addressing.
 //
-//   index: linear probing, entry = connection × 2 + direction + 1, 0 = empty; deletion shifts entries back
+//   index: linear probing, pairs of words: hash | connection × 2 + direction + 1, 0 = empty; deletion shifts back
 //
 // Invariants: a live connection has exactly two index entries; the index is at most half full; the counts per zone,
 // port and source add up to size. Thread: datapath worker. Hot: yes.
@@ -8,7 +8,7 @@ import { assert } from "../../base/assert/index.js";
 import { secretMultiplier } from "../../base/random/index.js";
 import { type ConnectionMemory, connectionMemory } from "./connection-memory.js";
 import { STATE_NONE, TIMEOUT_NAMES } from "./timeouts.js";
-import { T_KIND, TUPLE_WORDS, zoneOf } from "./tuple.js";
+import { isIpv6, T_DST, T_KIND, T_PORTS, T_SRC, TUPLE_WORDS, zoneOf } from "./tuple.js";
 
 export const ORIGINAL = 0;
 export const REPLY = 1;
@@ -29,6 +29,8 @@ const KNOWN_ELSEWHERE = FLAG_RELATED | FLAG_FTP | FLAG_TFTP;
 const EVICTION_SAMPLE = 64;
 /** Counters of connections per port of origin and per source; those that share one are counted together. */
 const OWNERS = 4096;
+/** Numbers of notes, before they come again. */
+const NOTES_MAX = 0x3fff_ffff;
 
 export class ConnectionTable {
   readonly capacity: number;
@@ -43,6 +45,8 @@ export class ConnectionTable {
   readonly expiresMs: Float64Array;
   /** Another number for another connection, and after a change of mark or label: what was known of it is so no longer. */
   readonly epochs: Int32Array;
+  /** By connection × 2 + direction: the caller's note on packets of that direction, as long as the epoch stays; or 0. */
+  readonly notes: Int32Array;
   /** Connections at most, at most the capacity. */
   connectionsMax: number;
   evictions = 0;
@@ -80,9 +84,10 @@ export class ConnectionTable {
     this.labels = memory.labels;
     this.expiresMs = memory.expiresMs;
     this.epochs = new Int32Array(capacity);
+    this.notes = new Int32Array(capacity * 2);
     this.#ports = memory.ports;
-    this.#index = new Int32Array(capacity * 4);
-    this.#indexMask = capacity * 4 - 1;
+    this.#index = new Int32Array(capacity * 8);
+    this.#indexMask = capacity * 8 - 1;
     this.#free = new Int32Array(capacity);
     for (let i = 0; i < capacity; i++) this.#free[i] = capacity - 1 - i;
     this.#freeCount = capacity;
@@ -99,16 +104,46 @@ export class ConnectionTable {
 
   /** connection × 2 + direction of the live connection with this tuple, or −1. Expired ones are removed on the way. */
   find(tuple: Int32Array, nowMs: number): number {
-    for (let at = hashTuple(tuple, 0) & this.#indexMask; ; at = (at + 1) & this.#indexMask) {
-      const entry = this.#index[at]!;
+    const index = this.#index;
+    const mask = this.#indexMask;
+    const hash = hashTuple(tuple, 0);
+    for (let at = (hash << 1) & mask; ; at = (at + 2) & mask) {
+      const entry = index[at + 1]!;
       if (entry === 0) return -1;
-      if (!this.#same(entry - 1, tuple)) continue;
+      if (index[at] !== hash || !this.#same(entry - 1, tuple)) continue;
       const connection = (entry - 1) >> 1;
       if (this.expiresMs[connection]! > nowMs) return entry - 1;
       this.remove(connection);
       return -1;
     }
   }
+
+  /**
+   * Where hashIpv4() or hashTuple() says that a tuple may be found: connection × 2 + direction, or −1. For each of hashes[from] up to
+   * hashes[to], written over it. It may be another tuple's, or expired: the caller looks.
+   */
+  seek(hashes: Int32Array, from: number, to: number): void {
+    const index = this.#index;
+    const mask = this.#indexMask;
+    const { tuples } = this;
+    let touched = 0;
+    // Nothing waits for these words: the lines come in at once.
+    for (let i = from; i < to; i++) touched |= index[(((hashes[i]! << 1) & mask) + 1) | 0]!;
+    for (let i = from; i < to; i++) {
+      const hash = hashes[i]!;
+      let at = (hash << 1) & mask;
+      let entry = index[(at + 1) | 0]!;
+      while (entry !== 0 && index[at] !== hash) {
+        at = (at + 2) & mask;
+        entry = index[(at + 1) | 0]!;
+      }
+      hashes[i] = entry - 1;
+      if (entry !== 0) touched |= tuples[((entry - 1) * TUPLE_WORDS + T_KIND) | 0]!;
+    }
+    this.touched = touched;
+  }
+  /** Of no meaning: it keeps the compiler from dropping the touching. */
+  touched = 0;
 
   /**
    * Adds a connection whose first packet came in by `port`; the caller knows that neither tuple is there. −1 when none
@@ -197,8 +232,19 @@ export class ConnectionTable {
     this.#count(connection, -1);
   }
 
+  nextNote(): number {
+    if (this.#noted === NOTES_MAX) {
+      this.notes.fill(0);
+      this.#noted = 0;
+    }
+    return ++this.#noted;
+  }
+  #noted = 0;
+
   changed(connection: number): void {
     this.epochs[connection] = (this.epochs[connection]! + 1) | 0;
+    this.notes[connection * 2] = 0;
+    this.notes[connection * 2 + 1] = 0;
   }
 
   #count(connection: number, change: number): void {
@@ -274,25 +320,30 @@ export class ConnectionTable {
   }
 
   #insert(tupleIndex: number): void {
-    let at = hashTuple(this.tuples, tupleIndex * TUPLE_WORDS) & this.#indexMask;
-    while (this.#index[at] !== 0) at = (at + 1) & this.#indexMask;
-    this.#index[at] = tupleIndex + 1;
+    const index = this.#index;
+    const mask = this.#indexMask;
+    const hash = hashTuple(this.tuples, tupleIndex * TUPLE_WORDS);
+    let at = (hash << 1) & mask;
+    while (index[at + 1] !== 0) at = (at + 2) & mask;
+    index[at] = hash;
+    index[at + 1] = tupleIndex + 1;
   }
 
   #delete(tupleIndex: number): void {
     const index = this.#index;
     const mask = this.#indexMask;
-    let hole = hashTuple(this.tuples, tupleIndex * TUPLE_WORDS) & mask;
-    while (index[hole] !== tupleIndex + 1) hole = (hole + 1) & mask;
-    for (let at = (hole + 1) & mask; index[at] !== 0; at = (at + 1) & mask) {
-      const home = hashTuple(this.tuples, (index[at]! - 1) * TUPLE_WORDS) & mask;
+    let hole = (hashTuple(this.tuples, tupleIndex * TUPLE_WORDS) << 1) & mask;
+    while (index[hole + 1] !== tupleIndex + 1) hole = (hole + 2) & mask;
+    for (let at = (hole + 2) & mask; index[at + 1] !== 0; at = (at + 2) & mask) {
+      const home = (index[at]! << 1) & mask;
       // Move back unless the entry's home lies between the hole and where it is.
       if (((at - home) & mask) >= ((at - hole) & mask)) {
         index[hole] = index[at]!;
+        index[hole + 1] = index[at + 1]!;
         hole = at;
       }
     }
-    index[hole] = 0;
+    index[hole + 1] = 0;
   }
 }
 
@@ -300,10 +351,26 @@ const MIX = Int32Array.from({ length: TUPLE_WORDS }, secretMultiplier);
 
 /** Of a tuple in `words` from `at`: also for tables beside this one. */
 export function hashTuple(words: Int32Array, at: number): number {
+  const kind = words[at + T_KIND]!;
+  if (!isIpv6(kind)) return hashIpv4(words[at + T_SRC]!, words[at + T_DST]!, words[at + T_PORTS]!, kind);
   let hash = 0;
   for (let i = 0; i < TUPLE_WORDS; i++) {
     hash = Math.imul((hash ^ (hash >>> 15)) + words[at + i]!, MIX[i]!);
   }
+  hash ^= hash >>> 16;
+  return hash ^ (hash >>> 7);
+}
+
+const [MIX_SOURCE, MIX_DESTINATION, MIX_PORTS, MIX_KIND] = [T_SRC, T_DST, T_PORTS, T_KIND].map(
+  (i) => MIX[i]!,
+) as [number, number, number, number];
+
+/** The same of a tuple of IPv4, by those of its words that are not zero. */
+export function hashIpv4(source: number, destination: number, ports: number, kind: number): number {
+  let hash = Math.imul(source, MIX_SOURCE);
+  hash = Math.imul((hash ^ (hash >>> 15)) + destination, MIX_DESTINATION);
+  hash = Math.imul((hash ^ (hash >>> 15)) + ports, MIX_PORTS);
+  hash = Math.imul((hash ^ (hash >>> 15)) + kind, MIX_KIND);
   hash ^= hash >>> 16;
   return hash ^ (hash >>> 7);
 }

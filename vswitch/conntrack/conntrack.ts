@@ -284,8 +284,24 @@ export class Conntrack implements Tracker, PieceTracker {
     return this.#tracker.table.epochs[found >> 1]!;
   }
 
-  pass(packet: number, found: number, epoch: number, ct: CtProgram, zone: number, nowMs: number): number {
-    return this.#known.pass(packet, found, epoch, ct, zone, nowMs);
+  noteOf(found: number): number {
+    return this.#tracker.table.notes[found]!;
+  }
+
+  note(found: number, note: number): void {
+    this.#tracker.table.notes[found] = note;
+  }
+
+  nextNote(): number {
+    return this.#tracker.table.nextNote();
+  }
+
+  seek(packets: Int32Array, from: number, to: number, zone: number, found: Int32Array): void {
+    this.#known.seek(packets, from, to, zone, found);
+  }
+
+  pass(packet: number, found: number, ct: CtProgram, zone: number, nowMs: number): number {
+    return this.#known.pass(packet, found, ct, zone, nowMs);
   }
 
   tell(found: number, state: number, key: Int32Array): void {

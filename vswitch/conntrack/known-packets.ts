@@ -19,12 +19,14 @@ import {
   FLAG_RELATED,
   FLAG_SNAT,
   FLAG_TFTP,
+  hashIpv4,
   REPLY,
   SEEN_REPLY,
 } from "./connection-table.js";
 import type { ConnectionTracker } from "./connection-tracker.js";
 import { SEGMENT_VALID } from "./tcp.js";
 import { ACK, FIN, RST, Segment, SYN } from "./tcp-segment.js";
+import { STATE_NONE } from "./timeouts.js";
 import { setWord } from "./translate.js";
 import { TRANSLATED } from "./translator.js";
 import { kindOf, T_DST, T_KIND, T_PORTS, T_SRC, TCP, TUPLE_WORDS, UDP } from "./tuple.js";
@@ -53,11 +55,33 @@ export class KnownPackets {
     this.#sum = new WordSum(pool);
   }
 
+  /** See Tracker.seek. */
+  seek(packets: Int32Array, from: number, to: number, zone: number, found: Int32Array): void {
+    const { view, offset, length } = this.#pool;
+    for (let i = from; i < to; i++) {
+      const packet = packets[i]!;
+      const start = offset[packet]!;
+      const size = length[packet]!;
+      found[i] = 0;
+      if (size < ETHERNET_SIZE + TAG_SIZE + IPV4_SIZE + 4) continue;
+      const type = view.getUint16(start + ETHERNET_SIZE - 2);
+      const l3 = start + ETHERNET_SIZE + (type === 0x8100 || type === 0x88a8 ? TAG_SIZE : 0);
+      const kind = kindOf(false, view.getUint8(l3 + 9), zone);
+      found[i] = hashIpv4(
+        view.getInt32(l3 + 12),
+        view.getInt32(l3 + 16),
+        view.getInt32(l3 + IPV4_SIZE),
+        kind,
+      );
+    }
+    this.#table.seek(found, from, to);
+  }
+
   /** See Tracker.pass. */
-  pass(packet: number, found: number, epoch: number, ct: CtProgram, zone: number, nowMs: number): number {
+  pass(packet: number, found: number, ct: CtProgram, zone: number, nowMs: number): number {
     const table = this.#table;
     const connection = found >> 1;
-    if (table.epochs[connection] !== epoch || table.expiresMs[connection]! <= nowMs) return 0;
+    if (table.states[connection] === STATE_NONE || table.expiresMs[connection]! <= nowMs) return 0;
     const flags = table.flags[connection]!;
     if ((flags & WATCHED) !== 0 || (ct.commit && (ct.force || ct.program !== null))) return 0;
     const { view, offset, length, checksumStart } = this.#pool;

@@ -44,6 +44,8 @@ export const ROW_WIDE = 3;
 
 /** Mask and value of words 1–9 of the row of an untagged frame: see front-match.ts. */
 export interface RowMatch {
+  /** Frames that agree get a row all the same, but no hash. */
+  readonly needsRows?: boolean;
   readonly mask: Int32Array;
   readonly value: Int32Array;
 }
@@ -64,6 +66,8 @@ export interface BurstKeys {
     inPort: number,
     front: RowMatch | null,
   ): number;
+  /** The hash of the row of a frame that has none. */
+  hashOf(i: number): number;
   /** Whether two frames of the burst that are not ROW_NONE have the same addresses and tag. */
   isSameLink(a: number, b: number): boolean;
 }
@@ -90,7 +94,8 @@ function createBurstKeys(pool: PacketPool): BurstKeys {
   const hashes = new Int32Array(BATCH_SIZE);
   const plain = new Uint8Array(BATCH_SIZE);
   // Constants for the compiler, as the function that uses them exists once.
-  const [f0, f1, f2, f3, f4, f5, f6, f7, f8, f9] = Array.from({ length: ROW_WORDS }, secretMultiplier) as Ten;
+  const factors = Int32Array.from({ length: ROW_WORDS }, secretMultiplier);
+  const [f0, f1, f2, f3, f4, f5, f6, f7, f8, f9] = Array.from(factors) as Ten;
 
   /** Mask and value of the front match. */
   const mask = new Int32Array(ROW_WORDS);
@@ -105,6 +110,7 @@ function createBurstKeys(pool: PacketPool): BurstKeys {
   ): number => {
     const port = inPort | 0;
     const hasFront = front !== null;
+    const needsRows = front?.needsRows === true;
     if (hasFront) {
       for (let i = 1; i < ROW_WORDS; i++) {
         mask[i] = front.mask[i]!;
@@ -115,7 +121,7 @@ function createBurstKeys(pool: PacketPool): BurstKeys {
     for (let i = 0; i < count; i = (i + 1) | 0) {
       const start = starts[i]!;
       const size = lengths[i]!;
-      let kind = (start & 3) === 0 ? readWords(start, size, i, port, hasFront) : ROW_NONE;
+      let kind = (start & 3) === 0 ? readWords(start, size, i, port, hasFront, needsRows) : ROW_NONE;
       if (kind === ROW_FRONT) hits = (hits + 1) | 0;
       else if (kind === ROW_NONE)
         kind = readTagged(start, size, i, port) ? ROW_WHOLE : readWide(start, size, i) ? ROW_WIDE : ROW_NONE;
@@ -153,10 +159,14 @@ function createBurstKeys(pool: PacketPool): BurstKeys {
       Math.imul(w0, f0) + Math.imul(w2, f2) + Math.imul(w4, f4) + Math.imul(w6, f6) + Math.imul(w8, f8);
     const odd =
       Math.imul(w1, f1) + Math.imul(w3, f3) + Math.imul(w5, f5) + Math.imul(w7, f7) + Math.imul(w9, f9);
-    // A sum of products mixes upwards only: bring the upper bits down.
-    let hash = (even + odd) | 0;
-    hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);
-    hashes[i] = hash ^ (hash >>> 13);
+    hashes[i] = mix((even + odd) | 0);
+  };
+
+  const hashOf = (i: number): number => {
+    const row = i << ROW_SHIFT;
+    let sum = 0;
+    for (let n = 0; n < ROW_WORDS; n++) sum = (sum + Math.imul(rows[row + n]!, factors[n]!)) | 0;
+    return mix(sum);
   };
 
   const isSameLink = (a: number, b: number): boolean => {
@@ -175,7 +185,14 @@ function createBurstKeys(pool: PacketPool): BurstKeys {
    * length and TOS; word 5 TTL and protocol (all bits of the fragment field are zero); words 6 to 8 addresses and the
    * source port; word 9 the destination port, and in its upper half the TCP flags.
    */
-  const readWords = (start: number, size: number, i: number, inPort: number, hasFront: boolean): number => {
+  const readWords = (
+    start: number,
+    size: number,
+    i: number,
+    inPort: number,
+    hasFront: boolean,
+    needsRows: boolean,
+  ): number => {
     const at = start >>> 2;
     if (size < ETHERNET_SIZE + IPV4_SIZE + 4) return ROW_NONE;
     const w3 = words[(at + 3) | 0]!;
@@ -221,6 +238,14 @@ function createBurstKeys(pool: PacketPool): BurstKeys {
         rows[(row + 2) | 0] = w1;
         rows[(row + 3) | 0] = w2;
         rows[(row + 4) | 0] = w3;
+        if (needsRows) {
+          rows[row] = inPort;
+          rows[(row + 5) | 0] = w5 & 0xffff0000;
+          rows[(row + 6) | 0] = w6 & 0xffff0000;
+          rows[(row + 7) | 0] = w7;
+          rows[(row + 8) | 0] = w8;
+          rows[(row + 9) | 0] = last;
+        }
         return ROW_FRONT;
       }
     }
@@ -296,5 +321,11 @@ function createBurstKeys(pool: PacketPool): BurstKeys {
     return true;
   };
 
-  return { rows, hashes, plain, read, isSameLink };
+  return { rows, hashes, plain, read, hashOf, isSameLink };
+}
+
+/** A sum of products mixes upwards only: bring the upper bits down. */
+function mix(sum: number): number {
+  const hash = Math.imul(sum ^ (sum >>> 16), 0x85ebca6b);
+  return hash ^ (hash >>> 13);
 }

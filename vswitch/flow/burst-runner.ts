@@ -11,6 +11,7 @@
 // Thread: datapath worker. Hot: yes.
 import { BATCH_SIZE, type Batch } from "../../base/packet/index.js";
 import { type BurstKeys, burstKeysOf, ROW_SHIFT, ROW_WHOLE, ROW_WIDE } from "./burst-keys.js";
+import { CtRules } from "./ct-rules.js";
 import { CtRunner } from "./ct-runner.js";
 import { CtStages } from "./ct-stages.js";
 import { FrontMatches } from "./front-match.js";
@@ -60,6 +61,7 @@ export class BurstRunner {
   readonly #replay: VerdictReplay;
   readonly #ct: CtRunner;
   readonly #stages: CtStages;
+  readonly #rules: CtRules;
   readonly #found = new Int32Array(BATCH_SIZE);
   readonly #starts = new Int32Array(BATCH_SIZE);
   readonly #lengths = new Int32Array(BATCH_SIZE);
@@ -84,7 +86,19 @@ export class BurstRunner {
     this.#keys = keys;
     const stages = new CtStages();
     this.#stages = stages;
-    const recordings = new Recordings({ ...modules, cache, stages, keys, masked, later, fronts, path });
+    const rules = new CtRules(modules.tracker);
+    this.#rules = rules;
+    const recordings = new Recordings({
+      ...modules,
+      cache,
+      stages,
+      rules,
+      keys,
+      masked,
+      later,
+      fronts,
+      path,
+    });
     const replay = new VerdictReplay(modules);
     this.#recordings = recordings;
     this.#replay = replay;
@@ -93,6 +107,7 @@ export class BurstRunner {
       keys,
       cache,
       stages,
+      rules,
       later,
       recordings,
       replay,
@@ -109,6 +124,11 @@ export class BurstRunner {
   }
   get trackedMisses(): number {
     return this.#ct.misses;
+  }
+
+  /** Of the former, by a rule that their connection has. */
+  get ruleHits(): number {
+    return this.#ct.ruleHits;
   }
 
   get touched(): number {
@@ -299,7 +319,9 @@ export class BurstRunner {
     const id = masked.find(key, cache.generation);
     if (id < 0 || masked.hits % MASKED_INSERTION !== 0) return id;
     const isTracked = cache.verdicts[id]!.tail >= 0;
-    if (!isTracked) this.fronts.offer(key, masked.foundBits, id, cache.generation);
+    // Behind a ct() a row is needed, and often its line.
+    if (!isTracked || this.#rules.leads(id, cache.generation))
+      this.fronts.offer(key, masked.foundBits, id, cache.generation, isTracked);
     const serial = isTracked ? this.#stages.serial() : 0;
     cache.keepId(this.#keys.hashes[i]!, this.#keys.rows, i << ROW_SHIFT, id, serial);
     return id;

@@ -4,11 +4,16 @@
 // Invariants: packets are dealt with in the order in which they came, and leave in it; those that fare alike in a row
 // are applied together, but nothing that changes connections is put off.
 // Thread: datapath worker. Hot: yes.
-import { type BurstKeys, ROW_SHIFT, ROW_WHOLE } from "./burst-keys.js";
+
+import { CT_STATE_DNAT, CT_STATE_SNAT } from "../../base/openflow/index.js";
+import { BATCH_SIZE } from "../../base/packet/index.js";
+import { type BurstKeys, ROW_FRONT, ROW_SHIFT, ROW_WHOLE } from "./burst-keys.js";
+import type { CtRules } from "./ct-rules.js";
 import { type CtStages, S_EPOCH, S_FOUND, S_NEXT, S_SERIAL, S_STATE, S_VERDICT } from "./ct-stages.js";
 import type { FlowTables } from "./flow-tables.js";
 import type { InHand } from "./in-hand.js";
 import { K_IP } from "./key.js";
+import { MASKED_INSERTION } from "./limits.js";
 import type { MaskedCache } from "./masked-cache.js";
 import type { Outputs } from "./outputs.js";
 import type { Tracker } from "./pipeline-modules.js";
@@ -20,6 +25,9 @@ import { UNDECIDABLE, type VerdictCache } from "./verdict-cache.js";
 import type { VerdictRecorder } from "./verdict-recorder.js";
 import type { VerdictReplay } from "./verdict-replay.js";
 
+/** Of a line: nobody has looked for it. */
+const UNSEEN = -2;
+
 export interface CtRunnerModules {
   readonly hand: InHand;
   readonly tables: FlowTables;
@@ -28,6 +36,7 @@ export interface CtRunnerModules {
   readonly keys: BurstKeys;
   readonly cache: VerdictCache;
   readonly stages: CtStages;
+  readonly rules: CtRules;
   /** Of packets that go on in a table: verdicts by what the tables look at. */
   readonly later: MaskedCache;
   readonly values: ValueOperations;
@@ -49,6 +58,8 @@ export class CtRunner {
   /** Packets that were known behind a ct(), and that were not. */
   hits = 0;
   misses = 0;
+  /** Of the hits, those by a rule. */
+  ruleHits = 0;
   readonly #modules: CtRunnerModules;
   /** Packets [first, end) wait to be applied. */
   #pending: Verdict | null = null;
@@ -57,6 +68,13 @@ export class CtRunner {
   #inPort = 0;
   /** How often the packet in hand has gone on in a table. */
   #behind = 0;
+  /** By packet of the burst: the connection that it may belong to, or −1. */
+  readonly #sought = new Int32Array(BATCH_SIZE);
+  /** The same of the packet in hand behind its first ct(). */
+  readonly #next = new Int32Array(1);
+  readonly #inHand = new Int32Array(1);
+  /** Packets that a rule was noted for, but not one for them. */
+  #missed = 0;
 
   constructor(modules: CtRunnerModules) {
     this.#modules = modules;
@@ -74,6 +92,10 @@ export class CtRunner {
     const { tables, cache } = this.#modules;
     const { version } = tables;
     const { generation } = cache;
+    const { code, tail, acts } = verdict;
+    // What is done to packets ahead of the ct() may be done to what they belong to.
+    if (acts) this.#sought.fill(-1, from, to);
+    else this.#modules.tracker.seek(packets, from, to, code[tail + 2]!, this.#sought);
     for (let i = from; i < to; i++) {
       this.#take(verdict, packets, i, inPort, nowMs);
       if (tables.version !== version || cache.generation !== generation) {
@@ -86,13 +108,16 @@ export class CtRunner {
   }
 
   #take(first: Verdict, packets: Int32Array, i: number, inPort: number, nowMs: number): void {
-    const { hand, tracker, keys, cache, stages, replay, count, countOne } = this.#modules;
+    const { hand, tracker, keys, cache, stages, rules, replay, count, countOne } = this.#modules;
     const { pool } = hand;
-    // What is known by less than its key may have none.
-    const line = keys.plain[i] === ROW_WHOLE ? cache.line(keys.hashes[i]!, keys.rows, i << ROW_SHIFT) : -1;
+    const row = i << ROW_SHIFT;
+    const kind = keys.plain[i]!;
+    const hasRow = kind === ROW_WHOLE || kind === ROW_FRONT;
     let verdict = first;
-    let serial = line < 0 ? 0 : cache.serialOf(line);
-    let at = line < 0 ? -1 : stages.find(cache.stageOf(line), serial);
+    let sought = hasRow ? this.#sought[i]! : -1;
+    let line = UNSEEN;
+    let serial = 0;
+    let at = -1;
     let stage = -1;
     this.#behind = 0;
     let packet = packets[i]!;
@@ -112,41 +137,95 @@ export class CtRunner {
       }
       count(verdict, 1, sizeBytes);
       const ct = verdict.cts[code[tail + 1]!]!;
+      const zone = code[tail + 2]!;
+      const mayPass = ct.nat === null || !pool.isShared(packet);
+      let found = sought;
+      let state = found >= 0 && mayPass ? tracker.pass(packet, found, ct, zone, nowMs) : 0;
+      let id =
+        state === 0
+          ? UNDECIDABLE
+          : rules.find(tracker.noteOf(found), verdict.id, state, cache.generation, keys, row);
+      if (id >= 0) this.ruleHits++;
+      let next = id >= 0 ? cache.verdicts[id]! : verdict;
+      // Whatever comes behind the next ct() may be known by the line alone.
+      if (line === UNSEEN && (id < 0 || next.tail >= 0)) {
+        line = this.#lineOf(verdict, i, state !== 0 && id < 0 && tracker.noteOf(found) !== 0);
+        serial = line < 0 ? 0 : cache.serialOf(line);
+        at = line < 0 ? -1 : stages.find(cache.stageOf(line), serial);
+      }
       const { words } = stages;
-      let state = 0;
-      if (at >= 0 && (ct.nat === null || !pool.isShared(packet)))
-        state = tracker.pass(packet, words[at + S_FOUND]!, words[at + S_EPOCH]!, ct, code[tail + 2]!, nowMs);
-      const id = state !== 0 && state === words[at + S_STATE]! ? words[at + S_VERDICT]! : UNDECIDABLE;
+      const staged = at < 0 ? -1 : words[at + S_FOUND]!;
+      if (staged >= 0 && tracker.epochOf(staged) !== words[at + S_EPOCH]!) at = -1;
+      if (at >= 0 && state === 0 && sought < 0 && mayPass) {
+        found = staged;
+        state = tracker.pass(packet, found, ct, zone, nowMs);
+      }
+      const isStaged = at >= 0 && state !== 0 && staged === found && state === words[at + S_STATE]!;
+      if (id < 0 && isStaged) {
+        id = words[at + S_VERDICT]!;
+        if (id >= 0) next = cache.verdicts[id]!;
+      }
       if (id < 0) {
         this.#flush(packets);
         hand.packet = packet;
-        const found = this.#goOn(verdict, line, stage, serial, at, state, inPort, nowMs);
-        if (found < 0) return;
+        const entered = this.#goOn(verdict, line, stage, serial, found, isStaged, state, inPort, nowMs);
+        if (entered < 0) return;
         packet = hand.packet;
         packets[i] = packet;
         this.hits++;
-        this.#put(cache.verdicts[found]!, packets, i, code[tail + 3]!);
+        this.#put(cache.verdicts[entered]!, packets, i, code[tail + 3]!);
         return;
       }
       this.hits++;
-      verdict = cache.verdicts[id]!;
+      verdict = next;
       inPort = code[tail + 3]!;
       if (verdict.isLive) {
         this.#flush(packets);
         hand.packet = packet;
         replay.readKey(inPort);
         replay.loadPipeline(code, tail);
-        tracker.tell(words[at + S_FOUND]!, state, hand.key);
+        tracker.tell(found, state, hand.key);
       }
       if (verdict.tail < 0) {
         this.#put(verdict, packets, i, inPort);
         return;
       }
       this.#behind++;
-      stage = at;
-      serial = words[at + S_SERIAL]!;
-      at = stages.find(words[at + S_NEXT]!, serial);
+      sought = hasRow && !verdict.acts ? this.#seekOne(packet, state, verdict) : -1;
+      if (isStaged && words[at + S_VERDICT]! === id) {
+        stage = at;
+        serial = words[at + S_SERIAL]!;
+        at = stages.find(words[at + S_NEXT]!, serial);
+      } else {
+        line = -1;
+        stage = -1;
+        at = -1;
+      }
     }
+  }
+
+  /**
+   * The line of packet i, or −1: what is known by less than its key may have none. Where the rule of its connection serves
+   * others, as in another bridge, it may get one.
+   */
+  #lineOf(verdict: Verdict, i: number, isMissed: boolean): number {
+    const { keys, cache, stages } = this.#modules;
+    const { rows, hashes, plain } = keys;
+    const row = i << ROW_SHIFT;
+    if (plain[i] === ROW_WHOLE) return cache.line(hashes[i]!, rows, row);
+    if (plain[i] !== ROW_FRONT || !isMissed) return -1;
+    const hash = keys.hashOf(i);
+    const line = cache.line(hash, rows, row);
+    if (line >= 0 || ++this.#missed % MASKED_INSERTION !== 0) return line;
+    return cache.keepId(hash, rows, row, verdict.id, stages.serial());
+  }
+
+  /** What the packet may belong to where it goes on; −1 also when it is another one by now than it was. */
+  #seekOne(packet: number, state: number, { code, tail }: Verdict): number {
+    if ((state & (CT_STATE_SNAT | CT_STATE_DNAT)) !== 0) return -1;
+    this.#inHand[0] = packet;
+    this.#modules.tracker.seek(this.#inHand, 0, 1, code[tail + 2]!, this.#next);
+    return this.#next[0]!;
   }
 
   /** Packet i fares as `verdict` says; its key is in hand if that is live. */
@@ -181,23 +260,23 @@ export class CtRunner {
   }
 
   /**
-   * The packet in hand goes on through the tables from the ct() that ends `verdict`; with a `state` it has been tracked.
-   * `at` is the stage that was not for it, if there was one. Returns the verdict that it is to have, and −1 when it has
-   * ended.
+   * The packet in hand goes on through the tables from the ct() that ends `verdict`; with a `state` it has been tracked,
+   * and is of `tracked`. `isKnown`: a stage says that there is no verdict. Returns the verdict that it is to have, and −1
+   * when it has ended.
    */
   #goOn(
     verdict: Verdict,
     line: number,
     stage: number,
     serial: number,
-    at: number,
+    tracked: number,
+    isKnown: boolean,
     state: number,
     inPort: number,
     nowMs: number,
   ): number {
-    const { hand, tracker, outputs, cache, stages, later, recorder, recordings, replay, settle, finish } =
+    const { hand, tracker, outputs, cache, later, recorder, recordings, replay, settle, finish } =
       this.#modules;
-    const { words } = stages;
     const { code, tail } = verdict;
     const behind = this.#behind;
     // Otherwise the key has been kept up with the packet.
@@ -205,13 +284,11 @@ export class CtRunner {
       replay.upTo(verdict, tail, hand.packet, inPort, behind);
       replay.readKey(inPort);
     }
-    const isKnown = state !== 0 && state === words[at + S_STATE]!;
     if (state === 0) replay.ct(verdict, tail);
     else {
-      const found = words[at + S_FOUND]!;
-      recorder.tracked(found, words[at + S_EPOCH]!, state);
+      recorder.tracked(tracked, tracker.epochOf(tracked), state);
       replay.loadPipeline(code, tail);
-      tracker.tell(found, state, hand.key);
+      tracker.tell(tracked, state, hand.key);
       outputs.queue(verdict.cts[code[tail + 1]!]!.tableId);
     }
     // A stage that is known and gives no verdict stays: what follows is not to be known.
@@ -223,11 +300,12 @@ export class CtRunner {
         outputs.waiting.length = behind;
         hand.pool.free(hand.packet);
         if (isOne) recordings.addStage(line, stage, serial, id);
+        recordings.learnRule(verdict, id, key!, later.foundBits);
         return id;
       }
       settle(nowMs);
       if (isOne || key !== null)
-        recordings.beginStage(isOne ? line : -1, isOne ? stage : -1, serial, behind, key);
+        recordings.beginStage(isOne ? line : -1, isOne ? stage : -1, serial, behind, key, verdict);
     } else settle(nowMs);
     this.misses++;
     finish(behind);

@@ -23,6 +23,7 @@ export interface FrontMatch extends RowMatch {
   generation: number;
   /** Of the verdict. */
   id: number;
+  needsRows: boolean;
   /** Bursts to rest after the last failure, and still. */
   rests: number;
   left: number;
@@ -56,9 +57,9 @@ export class FrontMatches {
 
   /**
    * The tables came to a verdict for a frame with `key` by looking at `bits` of it, its protocol among them. Kept when
-   * nothing else serves the port well.
+   * nothing else serves the port well. `needsRows`: what becomes of the frames depends on more.
    */
-  offer(key: Int32Array, bits: Int32Array, id: number, generation: number): void {
+  offer(key: Int32Array, bits: Int32Array, id: number, generation: number, needsRows = false): void {
     if (!isRowKey(key)) return;
     const port = key[K.K_IN_PORT]!;
     const place = port & (PLACES - 1);
@@ -69,13 +70,23 @@ export class FrontMatches {
     match.port = port;
     match.generation = generation;
     match.id = id;
+    match.needsRows = needsRows;
     match.rests = 0;
     match.left = 0;
   }
 
   #create(place: number): FrontMatch {
     const [mask, value] = [new Int32Array(FRONT_WORDS), new Int32Array(FRONT_WORDS)]; // cold
-    const match: FrontMatch = { port: 0, generation: 0, id: 0, mask, value, rests: 0, left: 0 };
+    const match: FrontMatch = {
+      port: 0,
+      generation: 0,
+      id: 0,
+      mask,
+      value,
+      needsRows: false,
+      rests: 0,
+      left: 0,
+    };
     this.#places[place] = match;
     return match;
   }

@@ -48,6 +48,8 @@ export const CT_STAGES_FIRST = 1024;
 export const CT_STAGES_MAX = 262_144;
 /** How often a packet may go on in a table by what is known; beyond that it goes through them. */
 export const CT_STAGES_DEPTH_MAX = 8;
+/** Rules for packets of known connections: a power of two; the oldest gives way. */
+export const CT_RULES_MAX = 1024;
 /** Values that subtables were asked for, twice of what is remembered: at first and at most. */
 export const ASKED_VALUES_FIRST = 1024;
 export const ASKED_VALUES_MAX = 1_048_576;

@@ -77,12 +77,22 @@ export interface Tracker {
   readonly found: number;
   /** Changes when what `found` names becomes another connection, or its mark or label changes. */
   epochOf(found: number): number;
+  /** What note() has noted of what `found` names since epochOf() changed last; 0 = nothing. */
+  noteOf(found: number): number;
+  note(found: number, note: number): void;
+  /** A note that no connection has. */
+  nextNote(): number;
+  /**
+   * Writes to found[from] up to found[to] what the packets in these places may belong to in `zone`, for pass(); −1 = to
+   * nothing that is known. Cheap for many packets at once.
+   */
+  seek(packets: Int32Array, from: number, to: number, zone: number, found: Int32Array): void;
   /**
    * Does what track() would, all but telling the key, if the packet is one of many alike: plain IPv4, of the connection
-   * that `found` names as it was when epochOf() said `epoch`, and nothing of interest happens to that. Returns the
-   * packet's ct_state, or 0: nothing has been done. The packet must not be shared if `ct` translates.
+   * that `found` names, and nothing of interest happens to that. Returns the packet's ct_state, or 0: nothing has been
+   * done. The packet must not be shared if `ct` translates.
    */
-  pass(packet: number, found: number, epoch: number, ct: CtProgram, zone: number, nowMs: number): number;
+  pass(packet: number, found: number, ct: CtProgram, zone: number, nowMs: number): number;
   /** Sets the ct words of `key` to the connection that `found` names, and `state`. */
   tell(found: number, state: number, key: Int32Array): void;
 }

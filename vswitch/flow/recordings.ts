@@ -3,6 +3,7 @@
 // Invariant: nothing is kept that was recorded while the tables changed. Thread: datapath worker. Hot: yes, as long as
 // packets come that the cache does not know.
 import { type BurstKeys, ROW_SHIFT } from "./burst-keys.js";
+import type { CtRules } from "./ct-rules.js";
 import type { CtStages } from "./ct-stages.js";
 import { S_NEXT, S_SERIAL } from "./ct-stages.js";
 import type { FlowTables } from "./flow-tables.js";
@@ -12,7 +13,8 @@ import { CT_STAGES_DEPTH_MAX } from "./limits.js";
 import type { MaskedCache } from "./masked-cache.js";
 import type { Outputs } from "./outputs.js";
 import type { Path } from "./path.js";
-import { carriesQueue } from "./verdict.js";
+import type { Tracker } from "./pipeline-modules.js";
+import { carriesQueue, type Verdict } from "./verdict.js";
 import type { VerdictCache } from "./verdict-cache.js";
 import type { VerdictRecorder } from "./verdict-recorder.js";
 
@@ -25,6 +27,8 @@ export interface RecordingModules {
   readonly recorder: VerdictRecorder;
   readonly cache: VerdictCache;
   readonly stages: CtStages;
+  readonly rules: CtRules;
+  readonly tracker: Tracker;
   readonly keys: BurstKeys;
   readonly masked: MaskedCache;
   /** The same of packets that go on in a table. */
@@ -56,6 +60,7 @@ export class Recordings {
   #found = -1;
   #epoch = 0;
   #state = 0;
+  #ahead: Verdict | null = null;
   /** Copies of the packet that have waited to go on so far. */
   #waited = 0;
 
@@ -92,9 +97,17 @@ export class Recordings {
   /**
    * A packet that was known up to its ct() is about to go on in a table, as it has done `behind` times before. `stage`
    * ≥ 0, or the line, is what it follows; −1 both: it follows nothing. With a `key`, that is what it goes on with, with
-   * the table in K_TABLE.
+   * the table in K_TABLE. It has come by `ahead`.
    */
-  beginStage(line: number, stage: number, serial: number, behind: number, key: Int32Array | null): void {
+  beginStage(
+    line: number,
+    stage: number,
+    serial: number,
+    behind: number,
+    key: Int32Array | null,
+    ahead: Verdict,
+  ): void {
+    this.#ahead = ahead;
     this.#row = -1;
     this.#isWide = false;
     this.#line = line;
@@ -159,6 +172,27 @@ export class Recordings {
     const { recorder, cache, later } = this.#modules;
     recorder.consulted[K_TABLE] = -1;
     later.keep(this.#laterKey, recorder.consulted, id, cache.generation);
+    if (this.#ahead !== null) this.#learn(this.#ahead, id, this.#laterKey, recorder.consulted);
+  }
+
+  /** The packet that was tracked last came by `ahead`, and those with `key` have verdict `id` because of `bits`. */
+  learnRule(ahead: Verdict, id: number, key: Int32Array, bits: Int32Array): void {
+    this.#remember();
+    this.#learn(ahead, id, key, bits);
+  }
+
+  /** That is noted for the rest of the direction of its connection. */
+  #learn(ahead: Verdict, id: number, key: Int32Array, bits: Int32Array): void {
+    const { rules, cache, tracker } = this.#modules;
+    const { generation } = cache;
+    const found = this.#found;
+    const isCurrent = cache.verdicts[ahead.id] === ahead && found >= 0;
+    if (!isCurrent || ahead.acts || tracker.epochOf(found) !== this.#epoch) return;
+    if (rules.serves(tracker.noteOf(found), ahead.id, this.#state, generation)) return;
+    const note = rules.learn(key, bits, ahead.id, this.#state, id, generation);
+    if (note === 0) return;
+    tracker.note(found, note);
+    if (cache.verdicts[id]!.tail < 0) rules.lead(ahead.id, generation);
   }
 
   #remember(): void {

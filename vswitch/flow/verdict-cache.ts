@@ -125,10 +125,10 @@ export class VerdictCache {
     return this.#entries[line + AT_VERDICT]!;
   }
 
-  /** Keeps a verdict that is known already for the row too. */
-  keepId(hash: number, rows: Int32Array, row: number, id: number, serial: number): void {
+  /** Keeps a verdict that is known already for the row too. Returns the line. */
+  keepId(hash: number, rows: Int32Array, row: number, id: number, serial: number): number {
     if (++this.#kept > this.#keys >> 1 && this.#keys < VERDICT_KEYS_MAX) this.#grow();
-    this.#fill(hash, rows, row, id, serial);
+    return this.#fill(hash, rows, row, id, serial);
   }
 
   /** Where the stage is that follows the line, and by what serial it says so. */
