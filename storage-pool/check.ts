@@ -70,10 +70,10 @@ function checkPool(dir: string, catalogue: Catalogue, pool: PoolEntry, onProgres
     return { pool: pool.name, disks: found, volumes: [], space: [], catalogue: "" };
   }
   const disks: Disk[] = [];
-  for (const { path, index, suspect, slotCount } of pool.disks) {
+  for (const { path, index, suspect, slotCount, diskId } of pool.disks) {
     try {
       if (!isDiskPresent(path)) throw new PlinthError("DISK_MISSING", "not there, or not mounted");
-      disks.push(openDisk(readOnly(openDiskFile(path)), pool.id, index));
+      disks.push(openDisk(readOnly(openDiskFile(path)), pool.id, index, diskId));
       found[path] = suspect ? "was away or failed, and may hold old copies" : "";
     } catch (thrown) {
       if (thrown instanceof PlinthError && thrown.code === "DISK_FORMAT") throw thrown;
@@ -148,6 +148,7 @@ function readOnly(file: DiskFile): DiskFile {
     write: nothing,
     sync: nothing,
     punch: nothing,
+    isInPlace: () => file.isInPlace(),
     availableBytes: () => file.availableBytes(),
     close: () => file.close(),
   };

@@ -89,6 +89,7 @@ export class Clockwork {
     this.#retriedMs = nowMs;
     for (const name of [...this.#daemon.unavailable.keys()])
       await this.#daemon.exclusive(() => this.#daemon.tryOpenPool(name));
+    await this.#daemon.diskReturns.round();
     for (const pool of await this.#daemon.exclusive(() => this.#daemon.keys.retry()))
       this.#log.info({ pool }, "the key of the pool is there: its encrypted volumes are served");
   }

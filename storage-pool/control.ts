@@ -2,25 +2,23 @@
 // and the worker in an order that a crash between the two survives, and may be repeated. Thread: main.
 import { setTimeout as sleep } from "node:timers/promises";
 import type { ControlMethod } from "../base/jsonrpc/index.js";
-import type { ExportEntry, SnapshotEntry, VolumeEntry } from "./catalogue/catalogue.js";
+import type { SnapshotEntry, VolumeEntry } from "./catalogue/catalogue.js";
 import { specOf } from "./catalogue/volume-spec.js";
+import { diskReturnMethods } from "./disk-returns.js";
 import { storageError } from "./errors.js";
+import { exportMethods } from "./export-control.js";
 import { keyMethods } from "./key-control.js";
 import { type LimitsView, limitFields, limitsView, sendLimits, volumeLimits } from "./limits-control.js";
 import { formatMetrics } from "./metrics/metrics.js";
 import {
-  absolutePath,
   className,
   copies,
   flag,
   label,
-  optionalUid,
-  ownerText,
   type Params,
   rewindWindow,
   sizeBytes,
   snapshotReference,
-  socketRefusal,
   volumeName,
 } from "./parameters.js";
 import { poolMethods } from "./pool-control.js";
@@ -30,6 +28,7 @@ import { scheduleMethods } from "./schedule-control.js";
 import { snapshotMethods } from "./snapshot-control.js";
 import type { StorageDaemon } from "./storaged.js";
 import { trashMethods } from "./trash-control.js";
+import { refuseUnserved } from "./unserved.js";
 import type { LostRange } from "./volume/lost-blocks.js";
 import { whenRoom } from "./when-room.js";
 
@@ -103,6 +102,7 @@ export function controlMethods(daemon: StorageDaemon): Record<string, ControlMet
       daemon.exclusive(() => method(daemon, params));
   return {
     ...poolMethods(daemon),
+    ...diskReturnMethods(daemon),
     ...keyMethods(daemon),
     "volume.list": async () =>
       Promise.all(
@@ -131,9 +131,7 @@ export function controlMethods(daemon: StorageDaemon): Record<string, ControlMet
     ...scheduleMethods(daemon),
     /** The page that Prometheus scrapes. */
     metrics: async () => ({ text: await formatMetrics(daemon) }),
-    "export.open": alone(openExport),
-    "export.close": alone(closeExport),
-    "export.list": async () => [...daemon.catalogue.exports.values()].map(exportView),
+    ...exportMethods(daemon),
   };
 }
 
@@ -163,8 +161,7 @@ async function createVolume(daemon: StorageDaemon, params: Params): Promise<Volu
   const poolEntry = daemon.catalogue.pools.get(pool);
   if (poolEntry === undefined)
     throw storageError("POOL_NOT_FOUND", `there is no pool ${pool}`, { field: "pool" });
-  const unavailable = daemon.unavailable.get(pool);
-  if (unavailable !== undefined) throw storageError("DISK_MISSING", unavailable, { field: "pool" });
+  refuseUnserved(daemon, pool, "pool");
   const fitting = poolEntry.disks.filter((disk) => diskClass === "" || disk.diskClass === diskClass).length;
   if (copyCount > fitting) {
     const which = diskClass === "" ? "" : ` of class ${diskClass}`;
@@ -290,90 +287,6 @@ async function revertVolume(daemon: StorageDaemon, params: Params): Promise<Volu
   await refuseInUse(daemon, entry, "revert");
   await whenRoom(() => daemon.held(entry.pool, () => putBack(daemon, entry, snapshot)));
   return volumeView(daemon, findVolume(daemon, entry.name));
-}
-
-async function openExport(daemon: StorageDaemon, params: Params): Promise<ExportView> {
-  const volume = volumeName(params, "volume");
-  const socket = absolutePath(params, "socket");
-  const readOnly = flag(params, "readOnly");
-  const uid = optionalUid(params);
-  const vhostUserBlk = params["protocol"] === VHOST_USER_BLK;
-  if (!vhostUserBlk && params["protocol"] !== undefined && params["protocol"] !== "nbd") {
-    throw storageError("PARAMETER_INVALID", `protocol must be nbd or ${VHOST_USER_BLK}`, {
-      field: "protocol",
-    });
-  }
-  const entry = findVolume(daemon, volume, "volume");
-  if (daemon.damaged.has(volume)) {
-    throw storageError("VOLUME_DAMAGED", `${volume}: ${daemon.damaged.get(volume)}`, { field: "volume" });
-  }
-  const locked = daemon.keys.lockedReason(entry);
-  if (locked !== undefined) throw storageError("VOLUME_LOCKED", `${volume}: ${locked}`, { field: "volume" });
-  const known = daemon.catalogue.exports.get(socket);
-  if (known !== undefined && !isSameExport(known, entry.name, readOnly, vhostUserBlk)) {
-    throw storageError("VOLUME_IN_USE", `${socket} exports ${known.volume}`, { field: "socket" });
-  }
-  const others = [...daemon.catalogue.exports.values()].filter(
-    (each) => each.volume === entry.name && !each.readOnly && each.socket !== socket,
-  );
-  if (!readOnly && others.length > 0 && !isMove(params, vhostUserBlk, others)) {
-    throw storageError("VOLUME_IN_USE", `${volume} is attached read-write at ${others[0]?.socket}`, {
-      field: "volume",
-    });
-  }
-  const wanted: ExportEntry = {
-    socket,
-    volume: entry.name,
-    hasUid: uid !== undefined,
-    uid: uid ?? 0,
-    readOnly,
-    vhostUserBlk,
-    owner: ownerText(params),
-  };
-  // Asked again: a socket that was lost with its directory comes back, a living one stays untouched.
-  await daemon.openExport(wanted).catch((thrown: unknown) => {
-    throw socketRefusal(thrown, socket);
-  });
-  await daemon.catalogue.putExport(wanted);
-  return exportView(wanted);
-}
-
-/** A guest that moves has two sockets of vhost-user-blk for a while, of which one is served at a time (BlkServer). */
-function isMove(params: Params, vhostUserBlk: boolean, others: readonly ExportEntry[]): boolean {
-  if (!flag(params, "moving")) return false;
-  if (!vhostUserBlk || others.some((each) => !each.vhostUserBlk)) {
-    throw storageError("PARAMETER_INVALID", `moving is for ${VHOST_USER_BLK} only, at both sockets`, {
-      field: "moving",
-    });
-  }
-  return others.length === 1;
-}
-
-async function closeExport(daemon: StorageDaemon, params: Params): Promise<object> {
-  const socket = absolutePath(params, "socket");
-  if (!daemon.catalogue.exports.has(socket)) return {};
-  await daemon.catalogue.deleteExport(socket);
-  await daemon.target.ask("unlisten", { name: socket });
-  return {};
-}
-
-export interface ExportView {
-  readonly socket: string;
-  readonly volume: string;
-  readonly readOnly: boolean;
-  readonly uid?: number;
-  readonly protocol: "nbd" | "vhost-user-blk";
-}
-
-const VHOST_USER_BLK = "vhost-user-blk";
-
-function isSameExport(known: ExportEntry, volume: string, readOnly: boolean, vhostUserBlk: boolean): boolean {
-  return known.volume === volume && known.readOnly === readOnly && known.vhostUserBlk === vhostUserBlk;
-}
-
-function exportView({ socket, volume, readOnly, hasUid, uid, vhostUserBlk }: ExportEntry): ExportView {
-  const protocol = vhostUserBlk ? VHOST_USER_BLK : "nbd";
-  return { socket, volume, readOnly, ...(hasUid ? { uid } : {}), protocol };
 }
 
 /** `exact`: space is counted now; a count may be seconds old otherwise, where counting takes long. */

@@ -1,6 +1,7 @@
 // The storage pool: thin volumes on logs, served over NBD. The only door for other folders.
 export { checkPools, type PoolCheck, type VolumeCheck } from "./check.js";
-export type { AttachmentView, ExportView, SnapshotView, VolumeView } from "./control.js";
+export type { AttachmentView, SnapshotView, VolumeView } from "./control.js";
+export type { ExportView } from "./export-control.js";
 export { VOLUME_SIZE_BYTES_MAX } from "./limits.js";
 export type { LimitsView } from "./limits-control.js";
 export { type NbdTls, readNbdTls } from "./nbd/nbd-tls.js";

@@ -12,6 +12,7 @@ import {
   flag,
   jobNumber,
   label,
+  ownerText,
   type Params,
   volumeName,
   whole,
@@ -21,16 +22,22 @@ import type { DiskUsage } from "./pool/pool-disks.js";
 import { deletePool } from "./pool-deletion.js";
 import type { ScrubView } from "./scrub-control.js";
 import type { StorageDaemon } from "./storaged.js";
+import { refuseUnserved } from "./unserved.js";
 
 /** Shares of a pool from which users are warned when nothing else is said. */
 const WARNING_PERCENT = 80;
 const CRITICAL_PERCENT = 95;
 
-export type DiskView = DiskUsage;
+export interface DiskView extends DiskUsage {
+  /** Why it is not used; absent when it is, or when nobody looked yet. */
+  readonly why?: string;
+}
 export type JobView = JobReport & { readonly pool: string };
 
 export interface PoolView {
   readonly name: string;
+  /** Who makes it anew when it is gone: "StoragePool default"; absent when nobody said. */
+  readonly owner?: string;
   readonly sizeBytes: number;
   readonly allocatedBytes: number;
   readonly freeBytes: number;
@@ -88,10 +95,15 @@ export function poolMethods(daemon: StorageDaemon): Record<string, ControlMethod
     "pool.create": alone(createPool),
     "pool.set": alone(setPool),
     "pool.delete": alone(async (_, params) => {
-      const asked = { force: flag(params, "force"), lost: flag(params, "lost") };
+      const asked = {
+        force: flag(params, "force"),
+        lost: flag(params, "lost"),
+        owner: ownerText(params),
+      };
       await deletePool(daemon, label(params, "name"), asked);
       return {};
     }),
+    "pool.own": alone(ownPool),
     "pool.accept": alone(acceptPool),
     "disk.class": alone(classDisk),
     "pool.scrub": alone(scrubPool),
@@ -155,6 +167,15 @@ async function addDisks(daemon: StorageDaemon, params: Params): Promise<PoolView
     });
   }
   for (const path of fresh) await daemon.addDisk(name, path, diskClass);
+  return poolView(daemon, name);
+}
+
+/** Somebody says that the pool is theirs, and made anew by them when it is gone. */
+async function ownPool(daemon: StorageDaemon, params: Params): Promise<PoolView> {
+  const { name } = openPoolOf(daemon, params);
+  const owner = ownerText(params);
+  const pool = daemon.catalogue.pools.get(name) as PoolEntry;
+  if (pool.owner !== owner) await daemon.catalogue.putPool({ ...pool, owner });
   return poolView(daemon, name);
 }
 
@@ -250,12 +271,11 @@ export function openPoolOf(daemon: StorageDaemon, params: Params, field = "name"
   const name = label(params, field, "default");
   const pool = daemon.catalogue.pools.get(name);
   if (pool === undefined) throw storageError("POOL_NOT_FOUND", `there is no pool ${name}`, { field });
-  const why = daemon.unavailable.get(name);
-  if (why !== undefined) throw storageError("DISK_MISSING", why);
+  refuseUnserved(daemon, name, field);
   return pool;
 }
 
-function diskOf(daemon: StorageDaemon, pool: string, params: Params): DiskEntry {
+export function diskOf(daemon: StorageDaemon, pool: string, params: Params): DiskEntry {
   const path = absolutePath(params, "disk");
   const disks = daemon.catalogue.pools.get(pool)?.disks ?? [];
   const disk = disks.find((each) => each.path === path);
@@ -284,6 +304,7 @@ export async function poolView(daemon: StorageDaemon, name: string): Promise<Poo
     return {
       name,
       ...keyOf(daemon, name),
+      ...ownerOf(daemon, name),
       ...none,
       ...work,
       volumes,
@@ -295,6 +316,10 @@ export async function poolView(daemon: StorageDaemon, name: string): Promise<Poo
     };
   }
   const usage = await daemon.target.ask("poolUsage", { pool: name });
+  const disks = usage.disks.map((disk) => {
+    const why = daemon.diskReturns.reasonOf(name, disk.index);
+    return why === undefined || disk.state === "online" ? disk : { ...disk, why };
+  });
   const { usableBytes, growthBytes } = usage;
   const share = usableBytes === 0 ? 1 : 1 - growthBytes / usableBytes;
   const usedPercent = Math.round(share * 1000) / 10;
@@ -310,7 +335,9 @@ export async function poolView(daemon: StorageDaemon, name: string): Promise<Poo
   return {
     name,
     ...keyOf(daemon, name),
+    ...ownerOf(daemon, name),
     ...usage,
+    disks,
     usedPercent,
     level,
     ...limits,
@@ -318,6 +345,11 @@ export async function poolView(daemon: StorageDaemon, name: string): Promise<Poo
     scrub: daemon.scrubs.view(name, usage.jobs),
     volumes,
   };
+}
+
+function ownerOf(daemon: StorageDaemon, name: string): { readonly owner?: string } {
+  const owner = daemon.catalogue.pools.get(name)?.owner ?? "";
+  return owner === "" ? {} : { owner };
 }
 
 function keyOf(daemon: StorageDaemon, name: string): { readonly key?: PoolKeyView } {

@@ -22,8 +22,9 @@ export async function openOnTarget(
   { dir, log, mapMemoryBytes }: Pick<StoragedOptions, "dir" | "log" | "mapMemoryBytes">,
 ): Promise<PoolOpened> {
   const { catalogue, target } = daemon;
-  const { id: poolId, disks, clean } = catalogue.pools.get(name) as PoolEntry;
-  const formatted = disks.filter((disk) => disk.formatted);
+  const { id: poolId, clean } = catalogue.pools.get(name) as PoolEntry;
+  await noteFormatted(daemon, name);
+  const formatted = (catalogue.pools.get(name) as PoolEntry).disks.filter((disk) => disk.formatted);
   const found = await target.ask("probeDisks", { poolId, disks: formatted });
   const missing = new Map(
     formatted.map((disk, i) => [disk.index, found[i]]).filter(([, why]) => why !== "") as [number, string][],
@@ -60,6 +61,16 @@ export async function openOnTarget(
     if (isOld(thrown)) await catalogue.putEpochs(known, before);
     throw thrown;
   }
+}
+
+/** A disk that came just before a crash may have been written to before the catalogue said that it carries its superblock. */
+async function noteFormatted(daemon: StorageDaemon, name: string): Promise<void> {
+  const { id: poolId, disks } = daemon.catalogue.pools.get(name) as PoolEntry;
+  const coming = disks.filter(({ formatted, diskId }) => !formatted && diskId !== "");
+  if (coming.length === 0) return;
+  const found = await daemon.target.ask("probeDisks", { poolId, disks: coming });
+  for (const [i, { index }] of coming.entries())
+    if (found[i] === "") await daemon.changeDisk(name, index, { formatted: true });
 }
 
 /**

@@ -57,6 +57,7 @@ beforeEach(async () => {
     clean: true,
     warningPercent: 0,
     criticalPercent: 0,
+    owner: "",
     deleting: false,
   };
   await catalogue.putPool({ name: "p", disks: [newDisk("disk0", 0, true)], ...fresh });

@@ -23,6 +23,7 @@ import {
 import { CheckpointRecords } from "./checkpoint-records.js";
 import { Clockwork } from "./clockwork.js";
 import { controlMethods } from "./control.js";
+import { DiskReturns } from "./disk-returns.js";
 import { storageError } from "./errors.js";
 import type { Forecast } from "./forecast.js";
 import { DaemonKeys } from "./keys/daemon-keys.js";
@@ -36,6 +37,7 @@ import { acceptCatalogue, openOnTarget, outdateCopies } from "./pool-opening.js"
 import { Scrubs } from "./scrub-control.js";
 import { TargetHandle } from "./target/target-handle.js";
 import { purgeVolume } from "./trash-control.js";
+import { refuseUnserved } from "./unserved.js";
 
 export interface StoragedOptions {
   /** Holds catalogue/, maps/, nbd.sock, control.sock and storaged.lock; made when missing. */
@@ -100,6 +102,7 @@ export class StorageDaemon implements Storaged {
   readonly #openPools = new Set<string>();
   #clockwork: Clockwork | undefined;
   #scrubs: Scrubs | undefined;
+  readonly diskReturns: DiskReturns;
   /** Volume name → how far the look-up of a moment is. */
   readonly rewinds = new Map<string, RewindProgress>();
   readonly keys: DaemonKeys;
@@ -113,6 +116,7 @@ export class StorageDaemon implements Storaged {
     this.#lock = lock;
     this.#checkpoints = new CheckpointRecords(this, options.log);
     this.keys = new DaemonKeys(this, join(options.dir, "keys"));
+    this.diskReturns = new DiskReturns(this, options.log);
     this.closed = new Promise((resolved) => {
       this.#shutdown = resolved;
     });
@@ -238,8 +242,7 @@ export class StorageDaemon implements Storaged {
   /** Makes a pool on empty disks. The same name with the same disks is no error. */
   async createPool(name: string, disks: readonly string[], diskClass = ""): Promise<void> {
     const known = this.catalogue.pools.get(name);
-    if (known?.deleting)
-      throw storageError("POOL_EXISTS", `pool ${name} is being deleted`, { field: "name" });
+    if (known?.deleting) refuseUnserved(this, name, "name");
     if (known !== undefined) {
       if (sameDisks(pathsOf(known), disks)) return;
       throw storageError("POOL_EXISTS", `pool ${name} has the disks ${pathsOf(known).join(", ")}`, {
@@ -254,6 +257,7 @@ export class StorageDaemon implements Storaged {
       warningPercent: 0,
       criticalPercent: 0,
       deleting: false,
+      owner: "",
     };
     const pool: PoolEntry = { name, id: randomUUID(), disks: entries, ...fresh };
     // Known before the first disk carries its id: a crash in between is finished by the next start.
@@ -392,13 +396,12 @@ export class StorageDaemon implements Storaged {
   }
 
   async #openPool(name: string): Promise<void> {
-    const { disks, volumes, damaged, slotCounts } = await openOnTarget(this, name, this.#options);
+    const { disks, volumes, damaged, found } = await openOnTarget(this, name, this.#options);
     this.#openPools.add(name);
     await this.#unlock(name);
     for (const disk of disks) {
-      const slotCount = slotCounts[disk.index] ?? disk.slotCount;
       if (!disk.formatted) await this.addDisk(name, disk.path);
-      else if (slotCount !== disk.slotCount) await this.changeDisk(name, disk.index, { slotCount });
+      else await this.#noteDisk(name, disk, found[disk.index]);
     }
     for (const volume of volumes) {
       const damage = damaged[volume.id];
@@ -409,6 +412,13 @@ export class StorageDaemon implements Storaged {
       this.#options.log.error({ volume: volume.name, damage }, "the volume is damaged and not served");
     }
     await sendLimits(this, volumes);
+  }
+
+  /** What its superblock says, where that was not noted yet. */
+  async #noteDisk(pool: string, known: DiskEntry, found: Partial<DiskEntry> | undefined): Promise<void> {
+    const { slotCount = known.slotCount, diskId = known.diskId } = found ?? {};
+    if (slotCount === known.slotCount && diskId === known.diskId) return;
+    await this.changeDisk(pool, known.index, { slotCount, diskId });
   }
 
   async #unlock(pool: string): Promise<void> {
@@ -432,12 +442,9 @@ export class StorageDaemon implements Storaged {
     const known = entry.disks.find((disk) => disk.path === path);
     if (known?.formatted) return;
     const index = known?.index ?? Math.max(...entry.disks.map((disk) => disk.index)) + 1;
-    if (known === undefined) {
-      await this.catalogue.putPool({
-        ...entry,
-        disks: [...entry.disks, newDisk(path, index, false, diskClass)],
-      });
-    }
+    // Which it will be stands in the catalogue first: one that a crash left formatted is known by it.
+    const disk = known ?? { ...newDisk(path, index, false, diskClass), diskId: randomUUID() };
+    if (known === undefined) await this.catalogue.putPool({ ...entry, disks: [...entry.disks, disk] });
     try {
       await outdateCopies(this, pool);
       const slotCount = await this.target.ask("addDisk", {
@@ -445,7 +452,8 @@ export class StorageDaemon implements Storaged {
         poolId: entry.id,
         path,
         index,
-        diskClass: known?.diskClass ?? diskClass,
+        diskId: disk.diskId,
+        diskClass: disk.diskClass,
       });
       await this.changeDisk(pool, index, { slotCount, formatted: true });
     } catch (thrown) {

@@ -7,6 +7,7 @@ import { storageError } from "./errors.js";
 import { UNDO_SECONDS, UNDO_SECONDS_MAX } from "./limits.js";
 import { type Params, volumeName, whole } from "./parameters.js";
 import type { StorageDaemon } from "./storaged.js";
+import { refuseUnserved } from "./unserved.js";
 
 export interface DeletedView {
   /** Until then it can be asked back; absent when it is gone for good. */
@@ -35,7 +36,7 @@ export function trashMethods(daemon: StorageDaemon): Record<string, ControlMetho
 async function deleteVolume(daemon: StorageDaemon, params: Params): Promise<DeletedView> {
   const entry = findVolume(daemon, volumeName(params));
   const undoSeconds = whole(params, "undoSeconds", 0, UNDO_SECONDS_MAX, UNDO_SECONDS);
-  refuseUnavailable(daemon, entry);
+  refuseUnserved(daemon, entry.pool, "name");
   await refuseInUse(daemon, entry, "delete");
   // What is damaged is of no use to anybody who asks it back.
   if (undoSeconds === 0 || daemon.damaged.has(entry.name)) {
@@ -82,7 +83,7 @@ async function renameVolume(daemon: StorageDaemon, params: Params): Promise<Volu
   if (daemon.catalogue.volumes.has(to)) {
     throw storageError("VOLUME_EXISTS", `there is another volume ${to}`, { field: "to" });
   }
-  refuseUnavailable(daemon, entry);
+  refuseUnserved(daemon, entry.pool, "name");
   const damage = daemon.damaged.get(entry.name);
   if (damage !== undefined) throw storageError("VOLUME_DAMAGED", `${entry.name}: ${damage}`);
   await refuseInUse(daemon, entry, "rename");
@@ -99,7 +100,7 @@ async function renameVolume(daemon: StorageDaemon, params: Params): Promise<Volu
 export async function purgeVolume(daemon: StorageDaemon, name: string): Promise<void> {
   const entry = daemon.catalogue.volumes.get(name);
   if (entry === undefined) return;
-  refuseUnavailable(daemon, entry);
+  refuseUnserved(daemon, entry.pool, "name");
   const { pool, id } = entry;
   await daemon.held(pool, async () => {
     await daemon.catalogue.deleteVolume(name);
@@ -127,9 +128,4 @@ function findDeleted(daemon: StorageDaemon, params: Params): VolumeEntry {
     field: "name",
     remedy: "plinth volume list --deleted shows those that are",
   });
-}
-
-function refuseUnavailable(daemon: StorageDaemon, { pool }: VolumeEntry): void {
-  const unavailable = daemon.unavailable.get(pool);
-  if (unavailable !== undefined) throw storageError("DISK_MISSING", unavailable);
 }

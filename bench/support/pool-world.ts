@@ -211,6 +211,7 @@ function withoutPayload(file: ReturnType<typeof openDiskFile>): DiskFile {
     write: (source, at, length, offset) => (isPayload(offset) ? 0 : file.write(source, at, length, offset)),
     sync: () => file.sync(),
     punch: (offset, length) => file.punch(offset, length),
+    isInPlace: () => file.isInPlace(),
     availableBytes: () => file.availableBytes(),
     close: () => file.close(),
   };

@@ -25,6 +25,7 @@ import {
 
 /** Large disks take a while. */
 const ERASE_TIMEOUT_MS = 3_600_000;
+const REOPEN_TIMEOUT_MS = 300_000;
 
 export function registerPool(program: Command): void {
   const pool = program.command("pool").description("storage pools of this machine");
@@ -72,7 +73,11 @@ export function registerPool(program: Command): void {
     pool
       .command("delete <name>")
       .description("delete a pool without volumes and erase its disks, which are free for others then")
-      .option("--force", "with its volumes and snapshots, deleted ones too", false)
+      .option(
+        "--force",
+        "with its volumes and snapshots, deleted ones too, and though a StoragePool would make it anew",
+        false,
+      )
       .option("--lost", "disks that are not there will not come back, and stay as they are", false),
   ).action(async (name: string, { force, lost, ...flags }: Flags & { force: boolean; lost: boolean }) => {
     await call(flags, "pool.delete", { name, force, lost }, ERASE_TIMEOUT_MS);
@@ -142,6 +147,20 @@ function registerDisks(pool: Command): void {
       flags.wait,
       () => `${params.disk} is empty`,
     );
+  });
+  withFlags(
+    pool
+      .command("online <name> <disk>")
+      .description("use a disk again that was missing or failed; one that was away is used by itself")
+      .option(
+        "--reopen",
+        "also if the pool has to be opened anew for it, which ends the connections of its clients",
+        false,
+      ),
+  ).action(async (name: string, disk: string, flags: Flags & { reopen: boolean }) => {
+    const params = { name, disk: resolve(disk), reopen: flags.reopen };
+    const found = (await call(flags, "disk.online", params, REOPEN_TIMEOUT_MS)) as PoolView;
+    show(flags, found, () => `${params.disk} is used; copies that it lacks are made in the background`);
   });
   withFlags(
     pool
@@ -232,6 +251,7 @@ function poolRow(pool: PoolView): string[] {
 
 function describePool(pool: PoolView): string {
   const parts = [formatRows(POOL_HEADER, [poolRow(pool)]), diskTable(pool)];
+  if (pool.owner !== undefined) parts.push(`belongs to the ${pool.owner} of the API`);
   if (pool.unavailable !== undefined) parts.push(`not served: ${pool.unavailable}`);
   if (pool.key !== undefined) {
     const locked = pool.key.locked === undefined ? "" : `; locked: ${pool.key.locked}`;
@@ -292,7 +312,8 @@ function diskTable(pool: PoolView): string {
     formatBytes(disk.freeBytes),
     disk.state === "online" ? "ok" : isDrained(disk) ? "drained" : disk.state,
   ]);
-  return formatRows(["DISK", "CLASS", "SIZE", "FREE", "STATE"], rows);
+  const reasons = pool.disks.flatMap(({ path, why }) => (why === undefined ? [] : [`${path}: ${why}`]));
+  return [formatRows(["DISK", "CLASS", "SIZE", "FREE", "STATE"], rows), ...reasons].join("\n");
 }
 
 function isDrained({ state, segments }: PoolView["disks"][number]): boolean {

@@ -109,7 +109,7 @@ export const StoragePoolSchema = resourceSchema(
               Type.Object({
                 path: Type.String({ description: "Path of the disk." }),
                 state: Type.Optional(
-                  Type.String({ description: "Healthy, Pending, Draining, Failed or Missing." }),
+                  Type.String({ description: "Healthy, Pending, Draining, Failed, Missing or Detached." }),
                 ),
                 wanted: Type.Optional(
                   Type.Boolean({

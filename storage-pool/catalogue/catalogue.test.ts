@@ -38,6 +38,7 @@ const pool = {
   clean: true,
   warningPercent: 0,
   criticalPercent: 0,
+  owner: "",
   deleting: false,
 };
 

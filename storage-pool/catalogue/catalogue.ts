@@ -29,6 +29,8 @@ export interface PoolEntry {
   criticalPercent: number;
   /** It goes, with all that is in it, and is not opened any more: a deletion that a crash interrupts goes on. */
   deleting: boolean;
+  /** Who makes it anew when it is gone, as they said: "StoragePool default"; "" when nobody did. */
+  owner: string;
 }
 
 export interface DiskEntry {
@@ -44,6 +46,8 @@ export interface DiskEntry {
   formatted: boolean;
   /** What kind of disk it is, in the user's words; "" when nobody said. */
   diskClass: string;
+  /** As its superblock has it: another one at its path is not it. "" when that was never noted. */
+  diskId: string;
 }
 
 interface PoolRecord extends Omit<PoolEntry, "disks"> {
@@ -117,6 +121,7 @@ const diskRecord = defineRecord<DiskEntry>("DiskEntry", {
   slotCount: { number: 5, type: "uint32" },
   formatted: { number: 6, type: "bool" },
   diskClass: { number: 7, type: "string" },
+  diskId: { number: 8, type: "string" },
 });
 
 const poolRecord = defineRecord<PoolRecord>("PoolEntry", {
@@ -130,6 +135,7 @@ const poolRecord = defineRecord<PoolRecord>("PoolEntry", {
   warningPercent: { number: 8, type: "uint32" },
   criticalPercent: { number: 9, type: "uint32" },
   deleting: { number: 10, type: "bool" },
+  owner: { number: 11, type: "string" },
 });
 
 const snapshotRecord = defineRecord<SnapshotEntry>("SnapshotEntry", {
@@ -431,7 +437,8 @@ function parsePool(value: Uint8Array): PoolEntry {
 }
 
 export function newDisk(path: string, index: number, formatted: boolean, diskClass = ""): DiskEntry {
-  return { index, path, suspect: false, draining: false, slotCount: 0, formatted, diskClass };
+  const fresh = { suspect: false, draining: false, slotCount: 0, diskId: "" };
+  return { index, path, ...fresh, formatted, diskClass };
 }
 
 function putVolume(volume: VolumeEntry): Operation {

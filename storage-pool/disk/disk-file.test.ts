@@ -1,10 +1,13 @@
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { waitFor } from "../../base/time/index.js";
 import { EAGAIN } from "../errors.js";
+import { encodeSuperblock } from "../log/format.js";
 import { DataBuffer } from "./data-buffer.js";
+import { formatDisk, openDisk } from "./disk.js";
 import { openDiskFile } from "./disk-file.js";
+import { probeDisk } from "./probe-disk.js";
 
 const SIZE = 64 * 1024;
 let dir: string;
@@ -35,5 +38,40 @@ test("a read that does not wait brings the bytes, or EAGAIN until they are in me
   // Beyond the end there is nothing to wait for.
   expect(file.read(read, 0, SIZE, 1024 * 1024, false)).toBe(0);
   expect(read.bytes.every((byte) => byte === 0)).toBe(true);
+  file.close();
+});
+
+test("a file that is not at its path any more is known, and known again when it is back", () => {
+  const path = join(dir, "disk");
+  const file = openDiskFile(path);
+  expect(file.isInPlace()).toBe(true);
+  renameSync(path, `${path}.moved`);
+  expect(file.isInPlace()).toBe(false);
+  // Something else of its name is not it.
+  openDiskFile(path).close();
+  expect(file.isInPlace()).toBe(false);
+  rmSync(path, { recursive: true });
+  renameSync(`${path}.moved`, path);
+  expect(file.isInPlace()).toBe(true);
+  file.close();
+});
+
+test("a disk that was away is asked for by its pool, its place and its id", async () => {
+  const path = join(dir, "disk");
+  const wanted = { path, index: 1, diskId: "d1" };
+  expect(await probeDisk("p", wanted)).toMatch(/^not there/);
+  const file = openDiskFile(path);
+  expect(await probeDisk("p", wanted)).toBe("is not disk 1 of this pool");
+  formatDisk(file, { poolId: "p", poolName: "p", diskId: "d1", diskIndex: 1, diskCount: 2 });
+  expect(await probeDisk("p", wanted)).toBe("");
+  expect(await probeDisk("p", { ...wanted, diskId: "" })).toBe("");
+  expect(await probeDisk("q", wanted)).toBe("is not disk 1 of this pool");
+  expect(await probeDisk("p", { ...wanted, index: 0 })).toBe("is not disk 0 of this pool");
+  expect(await probeDisk("p", { ...wanted, diskId: "d2" })).toContain("gave its place to another");
+  expect(() => openDisk(file, "p", 1, "d2")).toThrowError(expect.objectContaining({ code: "DISK_FOREIGN" }));
+  const newer = new DataBuffer(4096);
+  newer.bytes.set(encodeSuperblock({ ...openDisk(file, "p", 1).superblock, formatVersion: 99 }));
+  expect(file.write(newer, 0, 4096, 0)).toBe(0);
+  expect(await probeDisk("p", wanted)).toContain("has format 99");
   file.close();
 });

@@ -1,6 +1,6 @@
 // What a disk needs from the file below it, and the implementation on Linux files, directories and block devices.
 // Source: pread(2), pwrite(2), fdatasync(2), fallocate(2). Thread: the pool's worker. Hot: yes (read, write).
-import { existsSync, statfsSync, statSync } from "node:fs";
+import { existsSync, fstatSync, statfsSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { makeDirectory } from "../../base/directory/index.js";
 import { PlinthError } from "../../base/errors/index.js";
@@ -47,6 +47,8 @@ export interface DiskFile {
   sync(): number;
   /** The range reads as zeros; its space goes back where the file system can. */
   punch(offset: number, length: number): number;
+  /** What is open is still what `path` names. */
+  isInPlace(): boolean;
   /** What the system below would still give: a directory shares its file system with others. */
   availableBytes(): number;
   close(): void;
@@ -131,6 +133,18 @@ class LinuxDiskFile implements DiskFile {
       }
       return thrown instanceof PlinthError ? Number(thrown.context["errno"] ?? 5) : 5;
     }
+  }
+
+  isInPlace(): boolean {
+    const held = fstatSync(this.descriptor);
+    const named = statSync(this.path, { throwIfNoEntry: false });
+    const inner = named?.isDirectory()
+      ? statSync(join(this.path, SEGMENTS_FILE), { throwIfNoEntry: false })
+      : named;
+    if (inner === undefined) return false;
+    // A device that is plugged in again may get another node with the same number.
+    if (held.isBlockDevice()) return inner.isBlockDevice() && inner.rdev === held.rdev;
+    return inner.dev === held.dev && inner.ino === held.ino;
   }
 
   availableBytes(): number {

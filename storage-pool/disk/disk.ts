@@ -4,7 +4,7 @@
 // payload its checksum. So a slot that is wanted again at once keeps its space (and its pages in the cache); the space
 // of the others is punched soon. Thread: the pool's worker. Hot: no (slots change once per 4 MiB).
 
-import { storageError } from "../errors.js";
+import { EIO, storageError } from "../errors.js";
 import { BLOCK_SIZE } from "../limits.js";
 import {
   CELL_SIZE,
@@ -45,7 +45,8 @@ export interface DiskIdentity {
 }
 
 export class Disk {
-  readonly file: DiskFile;
+  /** Another one once the disk is given up. */
+  file: DiskFile;
   superblock: Superblock;
   readonly slotCount: number;
   freeSlots: number;
@@ -53,8 +54,10 @@ export class Disk {
   dirty = false;
   /** A sync beside other work is under way: what it covers is not durable yet. */
   syncing = false;
-  /** Set once a sync failed, or a write that another copy took: nothing new is put there until the next start. */
+  /** Set once a sync failed, or a write that another copy took: nothing new is put there until it is taken back. */
   failed = false;
+  /** What is open is not at its path any more: it was removed, unmounted or put elsewhere. */
+  detached = false;
   /** Not there when the pool was opened. */
   readonly missing: boolean;
   /** Its segments are being moved away: nothing new is put there. */
@@ -89,7 +92,7 @@ export class Disk {
 
   /** New segments may be put there. */
   get open(): boolean {
-    return this.online && !this.draining;
+    return this.online && !this.draining && !this.detached;
   }
 
   /** Volumes of a class may be put there; those without one anywhere. */
@@ -99,6 +102,13 @@ export class Disk {
 
   get index(): number {
     return this.superblock.diskIndex;
+  }
+
+  /** Another object stands for the disk from now on: whoever still holds this one gets errors, and no other file. */
+  retire(): void {
+    this.file.close();
+    this.file = goneFile(this.file.path);
+    this.failed = true;
   }
 
   /** From now on the disk is one of this program's format; one of an older version is written anew. 0 or an errno. */
@@ -312,8 +322,12 @@ function writeSuperblock(file: DiskFile, superblock: Superblock): number {
 
 /** Stands for a disk of the pool that is not there. */
 export function missingDisk(path: string, superblock: Superblock): Disk {
-  const gone = () => 5;
-  const file: DiskFile = {
+  return new Disk(goneFile(path), superblock, true);
+}
+
+function goneFile(path: string): DiskFile {
+  const gone = () => EIO;
+  return {
     path,
     sizeBytes: 0,
     sparse: false,
@@ -322,10 +336,10 @@ export function missingDisk(path: string, superblock: Superblock): Disk {
     write: gone,
     sync: gone,
     punch: gone,
+    isInPlace: () => false,
     availableBytes: () => 0,
     close: () => {},
   };
-  return new Disk(file, superblock, true);
 }
 
 /** The disk is nobody's any more: its superblock is gone from the medium when this returns 0. */
@@ -334,12 +348,16 @@ export function wipeDisk(disk: Disk): number {
   return disk.file.write(scratch, 0, BLOCK_SIZE, 0) || disk.file.sync();
 }
 
-/** Opens a disk that was formatted before. Throws when it is not disk `index` of pool `poolId`. */
-export function openDisk(file: DiskFile, poolId: string, index: number): Disk {
+/**
+ * Opens a disk that was formatted before. Throws DISK_FOREIGN when it is not disk `index` of pool `poolId`, or another than
+ * the one that had this place ("" for `diskId`: nobody noted which).
+ */
+export function openDisk(file: DiskFile, poolId: string, index: number, diskId = ""): Disk {
   const head = readHead(file);
   const superblock = parseSuperblock(head, file.path);
-  if (superblock === undefined || superblock.poolId !== poolId || superblock.diskIndex !== index) {
-    throw storageError("DISK_FOREIGN", `${file.path} is not disk ${index} of this pool`, {
+  const refusal = foreignReason(superblock, poolId, index, diskId);
+  if (superblock === undefined || refusal !== "") {
+    throw storageError("DISK_FOREIGN", `${file.path} ${refusal}`, {
       remedy: "give the disks in the order in which the pool was made",
       context: { expected: poolId, found: superblock?.poolId },
     });
@@ -347,4 +365,18 @@ export function openDisk(file: DiskFile, poolId: string, index: number): Disk {
   const disk = new Disk(file, superblock);
   disk.lastEpoch = parseStamp(head)?.epoch ?? 0;
   return disk;
+}
+
+/** Why a disk with this superblock is not disk `index` of a pool, or not the one that had this place; "" when it is. */
+export function foreignReason(
+  superblock: Superblock | undefined,
+  poolId: string,
+  index: number,
+  diskId: string,
+): string {
+  if (superblock === undefined || superblock.poolId !== poolId || superblock.diskIndex !== index)
+    return `is not disk ${index} of this pool`;
+  return diskId === "" || superblock.diskId === diskId
+    ? ""
+    : "was a disk of this pool, and gave its place to another";
 }

@@ -108,6 +108,10 @@ export class MemoryDiskFile implements DiskFile {
     return 0;
   }
 
+  isInPlace(): boolean {
+    return true;
+  }
+
   availableBytes(): number {
     return this.sizeBytes;
   }

@@ -170,7 +170,7 @@ export class MoveJob implements Job {
     const refused = chosen.length === 0 ? 0 : this.admit(segment, chosen);
     if (refused === EAGAIN) return refused;
     const added = refused === 0 ? chosen.map((disk) => ({ disk, slot: disk.takeSlot() })) : [];
-    const draining = segment.places.filter(({ disk }) => disk.online && disk.draining);
+    const draining = segment.places.filter(({ disk }) => disk.online && !disk.open);
     // Better a copy on a disk that is to go than one copy less.
     const missing = Math.max(0, segment.copies - kept.length - added.length);
     const places = [...kept, ...added, ...draining.slice(0, missing)];

@@ -2,6 +2,8 @@
 //
 //   open ──drain──► draining ──(job: everything moved)──► empty ──remove──► gone
 //   failed or missing ──(job: copies made on others)──► remove
+//         └──back──► online, suspect ──(job: every copy on it looked through)──► online
+//   detached (not at its path any more) ── as draining, until it is at its path again
 //
 // Thread: the pool's worker. Hot: no.
 import { type Disk, wipeDisk } from "../disk/disk.js";
@@ -17,6 +19,7 @@ import type { Holder } from "./capacity.js";
 import type { JobRunner } from "./job.js";
 import { BalanceJob, isDegraded, isOnDraining, MoveJob } from "./mover.js";
 import { ScrubJob } from "./scrub.js";
+import { takeBack } from "./taking-back.js";
 
 export interface DiskUsage {
   readonly index: number;
@@ -26,7 +29,7 @@ export interface DiskUsage {
   readonly failed: boolean;
   /** What kind of disk it is, in the user's words; "" when nobody said. */
   readonly class: string;
-  readonly state: "online" | "draining" | "failed" | "missing";
+  readonly state: "online" | "draining" | "failed" | "missing" | "detached";
   /** Segments that have a copy there. */
   readonly segments: number;
 }
@@ -46,6 +49,8 @@ export interface PoolDisksOptions {
   readonly damaged: ReadonlyMap<number, string>;
   /** Nothing more goes into segments that are open. */
   readonly sealAll: () => void;
+  /** Everything committed is made durable, or its writer is broken; says whether one is. */
+  readonly syncAll: () => boolean;
   readonly syncAside: (onSynced: () => void) => void;
   /** Copies that were old are right again. */
   readonly onTrusted: (disk: Disk) => void;
@@ -107,6 +112,10 @@ export class PoolDisks {
   drain(index: number): number {
     const disk = this.#drainable(index);
     disk.draining = true;
+    return this.#empty(disk);
+  }
+
+  #empty(disk: Disk): number {
     this.#options.sealAll();
     return this.#options.jobs.start(
       new MoveJob(
@@ -147,6 +156,54 @@ export class PoolDisks {
     return disk;
   }
 
+  /** Why a disk that is back cannot be used before the pool is opened anew: something needs it that is not served; "" when it can. */
+  needsOpening(index: number): string {
+    const away = this.disk(index);
+    const { table, damaged, sealAll, syncAll } = this.#options;
+    sealAll();
+    if (syncAll()) return "a volume whose only copy failed is to be read anew";
+    if (damaged.size > 0) return `volumes not served: ${damaged.size}`;
+    let wanted = 0;
+    table.visit((segment) => {
+      const others = segment.disks.filter((disk) => disk !== away);
+      if (others.length === 0 && (segment.liveBlocks > 0 || !table.isKnown(segment))) wanted++;
+    });
+    return wanted === 0 ? "" : `segments on no other disk: ${wanted}`;
+  }
+
+  /**
+   * A disk that was missing or failed is used again: `back` is what stands at its path now, of this pool and this place,
+   * and `needsOpening` was "". In opening `epoch`. Throws DISK_DAMAGED, and then nothing has changed.
+   */
+  takeBack(back: Disk, epoch: number): void {
+    const away = this.disk(back.index);
+    const { table, jobs } = this.#options;
+    takeBack(table, away, back, epoch);
+    jobs.cancel((job) => job.kind === "resync" && job.subject === back.file.path);
+    this.#resync(back);
+    this.rebuild();
+    if (back.draining) this.#empty(back);
+  }
+
+  /** Looks whether disks are where they were opened: of those that are not nothing is expected any more. Returns changed ones. */
+  watchPlaces(): Disk[] {
+    const changed: Disk[] = [];
+    for (const disk of this.#options.table.disks) {
+      if (!disk.online || disk.file.isInPlace() !== disk.detached) continue;
+      disk.detached = !disk.detached;
+      changed.push(disk);
+      if (!disk.detached) {
+        this.#options.jobs.cancel((job) => job.kind === "rescue" && job.subject === disk.file.path);
+        continue;
+      }
+      this.#options.sealAll();
+      this.#options.jobs.start(
+        new MoveJob("rescue", disk.file.path, this.#options, (segment) => on(segment, disk)),
+      );
+    }
+    return changed;
+  }
+
   /** The disk is used again. */
   undrain(index: number): void {
     const disk = this.disk(index);
@@ -158,7 +215,7 @@ export class PoolDisks {
   checkRemove(index: number, lost: boolean): void {
     const disk = this.disk(index);
     const held = this.#segmentsOn(disk);
-    if (disk.online && (!disk.draining || held > 0)) {
+    if (disk.online && (!(disk.draining || disk.detached) || held > 0)) {
       const why = held > 0 ? `still holds ${held} segment${held === 1 ? "" : "s"}` : "is in use";
       throw storageError("DISK_IN_USE", `${disk.file.path} ${why}`, {
         remedy: "drain it first",
@@ -216,19 +273,22 @@ export class PoolDisks {
 
   /** Copies on disks that were away are looked through. */
   resync(): void {
-    for (const disk of this.#options.table.disks) {
-      if (!disk.suspect || !disk.online) continue;
-      const done = () => {
-        disk.suspect = false;
-        this.#options.onTrusted(disk);
-      };
-      this.#options.jobs.start(
-        new ScrubJob("resync", disk.file.path, this.#options, {
-          wanted: (segment) => on(segment, disk),
-          onDone: done,
-        }),
-      );
-    }
+    for (const disk of this.#options.table.disks) if (disk.suspect && disk.online) this.#resync(disk);
+  }
+
+  #resync(disk: Disk): void {
+    const done = () => {
+      // One that failed or went meanwhile is as suspect as before.
+      if (!disk.online) return;
+      disk.suspect = false;
+      this.#options.onTrusted(disk);
+    };
+    this.#options.jobs.start(
+      new ScrubJob("resync", disk.file.path, this.#options, {
+        wanted: (segment) => on(segment, disk),
+        onDone: done,
+      }),
+    );
   }
 
   /** Called now and then: a disk that failed since is made up for. Returns disks that failed since the last call. */
@@ -252,7 +312,7 @@ export class PoolDisks {
       freeBytes: disk.open ? freeBytesOf(disk) : 0,
       failed: disk.failed,
       class: disk.diskClass,
-      state: disk.missing ? "missing" : disk.failed ? "failed" : disk.draining ? "draining" : "online",
+      state: stateOf(disk),
       segments: counts.get(disk) ?? 0,
     }));
   }
@@ -283,6 +343,13 @@ export class PoolDisks {
 /** Free slots that still have their space need none of the file system below. */
 function freeBytesOf({ freeSlots, unpunchedCount, file }: Disk): number {
   return Math.min(freeSlots * SEGMENT_SIZE, file.availableBytes() + unpunchedCount * SEGMENT_SIZE);
+}
+
+function stateOf(disk: Disk): DiskUsage["state"] {
+  if (disk.missing) return "missing";
+  if (disk.failed) return "failed";
+  if (disk.detached) return "detached";
+  return disk.draining ? "draining" : "online";
 }
 
 function on(segment: Segment, disk: Disk): boolean {

@@ -102,6 +102,11 @@ export class Pool {
       jobs: this.jobs,
       syncAside,
       sealAll: () => sealLogs(this.volumes, this.housekeeper.writers),
+      syncAll: () => {
+        this.sync();
+        const logs = [...this.volumes.values()].map((volume) => volume.writer);
+        return [...logs, ...this.housekeeper.writers].some((writer) => writer.broken);
+      },
       onTrusted: (disk) => hooks.onTrusted?.(disk.index),
     });
     this.room = new Room({

@@ -49,16 +49,19 @@ export class Exports {
     this.#served.set(volume.name, { volume, target });
   }
 
-  /** A volume with its snapshots is not offered any more; returns the devices that clients may still use. */
-  unserve(name: string): BlockDevice[] {
+  /** A volume that is offered, and those of its snapshots that somebody asked for. */
+  devicesOf({ name }: Pick<Volume, "name">): BlockDevice[] {
     const devices: BlockDevice[] = [];
     const served = this.#served.get(name);
     if (served !== undefined) devices.push(served.volume);
-    for (const [key, target] of this.#snapshots) {
-      if (!key.startsWith(`${name}@`)) continue;
-      devices.push(target.device);
-      this.#snapshots.delete(key);
-    }
+    for (const [key, { device }] of this.#snapshots) if (key.startsWith(`${name}@`)) devices.push(device);
+    return devices;
+  }
+
+  /** A volume with its snapshots is not offered any more; returns the devices that clients may still use. */
+  unserve(name: string): BlockDevice[] {
+    const devices = this.devicesOf({ name });
+    for (const key of this.#snapshots.keys()) if (key.startsWith(`${name}@`)) this.#snapshots.delete(key);
     this.#served.delete(name);
     return devices;
   }

@@ -6,6 +6,7 @@ import { isDiskPresent, openDiskFile } from "../disk/disk-file.js";
 import { storageError } from "../errors.js";
 import { BLOCK_SIZE } from "../limits.js";
 import { FORMAT_VERSION, SEGMENT_SIZE } from "../log/format.js";
+import type { DiskName } from "./disk-returns.js";
 import type { OpenDisk, PoolOpening } from "./target.js";
 
 /**
@@ -39,16 +40,13 @@ export function formatPool(name: string, poolId: string, paths: readonly string[
 }
 
 /** For each disk why it cannot be used, or "" when it can; nothing is changed. */
-export function probeDisks(
-  poolId: string,
-  disks: readonly { readonly path: string; readonly index: number }[],
-): string[] {
-  return disks.map(({ path, index }) => {
+export function probeDisks(poolId: string, disks: readonly DiskName[]): string[] {
+  return disks.map(({ path, index, diskId }) => {
     if (!isDiskPresent(path)) return "not there, or the file system on it is not mounted";
     try {
       const file = openDiskFile(path);
       try {
-        openDisk(file, poolId, index);
+        openDisk(file, poolId, index, diskId);
       } finally {
         file.close();
       }
@@ -63,12 +61,12 @@ export function probeDisks(
 
 /** Stands for one that is not there, too. */
 export function openOrMissing({ poolId, name }: PoolOpening, disk: OpenDisk): Disk {
-  const { path, index, missing, suspect, slotCount, diskClass } = disk;
-  const place = { poolId, poolName: name, diskId: "", diskIndex: index, diskCount: 0, slotCount };
+  const { path, index, missing, suspect, slotCount, diskClass, diskId } = disk;
+  const place = { poolId, poolName: name, diskId, diskIndex: index, diskCount: 0, slotCount };
   const geometry = { segmentSizeBytes: SEGMENT_SIZE, blockSizeBytes: BLOCK_SIZE };
   const opened =
     missing === undefined
-      ? openDisk(openDiskFile(path), poolId, index)
+      ? openDisk(openDiskFile(path), poolId, index, diskId)
       : missingDisk(path, { formatVersion: FORMAT_VERSION, ...place, ...geometry });
   opened.suspect = suspect;
   opened.diskClass = diskClass;

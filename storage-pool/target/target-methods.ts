@@ -9,6 +9,7 @@ import type { Reverted } from "../pool/reverts.js";
 import type { RewindProgress } from "../pool/rewind.js";
 import type { VolumeLimits } from "../qos/volume-share.js";
 import type { DiffView } from "../snapshot-control.js";
+import type { DiskAway, DiskName, TakenBack } from "./disk-returns.js";
 import type { BlkListening, Listening, OpenedReport, PoolOpening, UsageReport } from "./target.js";
 
 interface OfVolume {
@@ -20,13 +21,17 @@ export interface TargetMethods {
   io: [undefined, { plainReason: string }];
   formatPool: [{ name: string; poolId: string; disks: readonly string[] }, undefined];
   /** For each disk why it cannot be used, "" when it can. */
-  probeDisks: [{ poolId: string; disks: readonly { path: string; index: number }[] }, string[]];
+  probeDisks: [{ poolId: string; disks: readonly DiskName[] }, string[]];
   openPool: [PoolOpening, OpenedReport];
   /** Its clients are disconnected. */
   closePool: [{ pool: string }, undefined];
-  /** Segments that the disk holds. */
   stampDisks: [{ pool: string; epoch: number }, undefined];
-  addDisk: [{ pool: string; poolId: string; path: string; index: number; diskClass: string }, number];
+  /** Segments that the disk holds. */
+  addDisk: [DiskName & { pool: string; poolId: string; diskClass: string }, number];
+  /** Disks that are not as they should be, after a look whether they are at their paths. */
+  disksAway: [{ pool: string }, readonly DiskAway[]];
+  /** A disk that was missing or failed is used again, or is not. */
+  takeBackDisk: [DiskName & { pool: string; poolId: string; epoch: number }, TakenBack];
   /** New segments of volumes of a class are put there from now on, or not any more. */
   classDisk: [{ pool: string; index: number; diskClass: string }, undefined];
   /** The job's number. */

@@ -2,6 +2,7 @@
 import { workerData } from "node:worker_threads";
 import { EPOLLIN, Epoll } from "../../base/linux/index.js";
 import { Mailbox, type MailboxSetup } from "../../base/worker/index.js";
+import { disksAway, takeBackDisk } from "./disk-returns.js";
 import { formatPool, probeDisks } from "./pool-disk-files.js";
 import { reportMetrics } from "./report-metrics.js";
 import { asPlinthError, Target } from "./target.js";
@@ -27,7 +28,12 @@ const methods: { [M in keyof TargetMethods]: (body: TargetMethods[M][0]) => Answ
     target.pool(pool).disks.stamp(epoch);
     target.pool(pool).sync();
   },
-  addDisk: ({ pool, poolId, path, index, diskClass }) => target.addDisk(pool, poolId, path, index, diskClass),
+  addDisk: ({ pool, poolId, diskClass, ...disk }) => target.addDisk(pool, poolId, disk, diskClass),
+  disksAway: ({ pool }) => disksAway(target.pool(pool)),
+  takeBackDisk: ({ pool, poolId, epoch, ...disk }) => {
+    const connections = target.connectionsOf(pool);
+    return { why: takeBackDisk(target.pool(pool), poolId, disk, epoch), connections };
+  },
   classDisk: ({ pool, index, diskClass }) => {
     target.pool(pool).disks.disk(index).diskClass = diskClass;
   },

@@ -1,11 +1,10 @@
 // The target: pools and the NBD exports of their volumes, as one thing that a worker thread runs.
 // All methods are called by the mailbox, in order, between breaths. Thread: the pool's worker.
-import { randomUUID } from "node:crypto";
 import { existsSync } from "node:fs";
 import { PlinthError } from "../../base/errors/index.js";
 import type { Epoll } from "../../base/linux/index.js";
 import { BlkServer } from "../blk/blk-server.js";
-import { formatDisk, openDisk, readSuperblock } from "../disk/disk.js";
+import { foreignReason, formatDisk, openDisk, readSuperblock } from "../disk/disk.js";
 import { openDiskFile } from "../disk/disk-file.js";
 import { storageError } from "../errors.js";
 import { BLOCK_SIZE, DIFF_RANGES_MAX, MAP_MEMORY_BYTES } from "../limits.js";
@@ -24,13 +23,12 @@ import type { VolumeLimits, VolumeShare } from "../qos/volume-share.js";
 import type { LostRange } from "../volume/lost-blocks.js";
 import { SnapshotDevice } from "../volume/snapshot-device.js";
 import type { Volume } from "../volume/volume.js";
+import type { DiskName } from "./disk-returns.js";
 import { Exports } from "./exports.js";
 import { openOrMissing } from "./pool-disk-files.js";
 import { PoolSyncer } from "./syncer.js";
 
-export interface OpenDisk {
-  readonly path: string;
-  readonly index: number;
+export interface OpenDisk extends DiskName {
   readonly suspect: boolean;
   readonly diskClass: string;
   readonly draining: boolean;
@@ -43,8 +41,8 @@ export interface OpenDisk {
 export interface OpenedReport {
   /** Volume id → what is wrong with it. */
   readonly damaged: Readonly<Record<number, string>>;
-  /** Disk index → segments that it holds. */
-  readonly slotCounts: Readonly<Record<number, number>>;
+  /** Disk index → segments that it holds, and which disk it is; those that are there. */
+  readonly found: Readonly<Record<number, { readonly slotCount: number; readonly diskId: string }>>;
 }
 
 export interface PoolOpening extends Opening {
@@ -172,7 +170,11 @@ export class Target {
     }
     return {
       damaged: Object.fromEntries(pool.damaged),
-      slotCounts: Object.fromEntries(pool.table.disks.map((disk) => [disk.index, disk.slotCount])),
+      found: Object.fromEntries(
+        pool.table.disks
+          .filter((disk) => !disk.missing)
+          .map(({ index, slotCount, superblock: { diskId } }) => [index, { slotCount, diskId }]),
+      ),
     };
   }
 
@@ -190,14 +192,14 @@ export class Target {
   }
 
   /** Formats an empty disk, or takes one that a crash left formatted for this place, and begins to use it. */
-  addDisk(name: string, poolId: string, path: string, index: number, diskClass: string): number {
+  addDisk(name: string, poolId: string, { path, index, diskId }: DiskName, diskClass: string): number {
     const pool = this.pool(name);
     if (pool.table.disks.some((disk) => disk.index === index)) return pool.disks.disk(index).slotCount;
     const file = openDiskFile(path);
     try {
       const found = readSuperblock(file);
-      if (found === undefined || found.poolId !== poolId || found.diskIndex !== index) {
-        const place = { diskIndex: index, diskCount: index + 1, diskId: randomUUID() };
+      if (found === undefined || foreignReason(found, poolId, index, diskId) !== "") {
+        const place = { diskIndex: index, diskCount: index + 1, diskId };
         formatDisk(file, { poolId, poolName: name, ...place }, true);
       }
       const disk = openDisk(file, poolId, index);
@@ -208,6 +210,16 @@ export class Target {
       file.close();
       throw thrown;
     }
+  }
+
+  /** Clients of a pool's volumes and snapshots. */
+  connectionsOf(name: string): number {
+    let count = 0;
+    for (const volume of this.pool(name).volumes.values()) {
+      for (const device of this.#exports.devicesOf(volume))
+        count += this.server.connectionsOf(device) + this.blk.connectionsOf(device);
+    }
+    return count;
   }
 
   get pools(): Iterable<Pool> {

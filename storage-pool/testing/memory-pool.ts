@@ -133,6 +133,16 @@ export class MemoryPool {
     this.pool.disks.add(openDisk(this.disks[index] as FaultyDiskFile, "p", index));
   }
 
+  /** A disk that was missing or failed is there again; why the pool would have to be opened anew for it, "" when it is used. */
+  comeBack(index: number): string {
+    const why = this.pool.disks.needsOpening(index);
+    if (why !== "") return why;
+    this.suspect.add(index);
+    this.missing.delete(index);
+    this.pool.disks.takeBack(openDisk(this.disks[index] as FaultyDiskFile, "p", index), this.epoch);
+    return "";
+  }
+
   createVolume(id: number, sizeBytes: number, copies = 1, keyId = "", diskClass = ""): Volume {
     const fixed = {
       mapFile: "",

@@ -1,6 +1,18 @@
 // What happens to a pool while storaged is at work: killed in the middle of draining and scrubbing, a disk's file cut
 // short, overwritten and taken away under it. One daemon with two disks and volumes of one and two copies.
-import { closeSync, openSync, readdirSync, rmSync, statSync, truncateSync, writeSync } from "node:fs";
+import { spawn } from "node:child_process";
+import {
+  closeSync,
+  cpSync,
+  existsSync,
+  openSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeSync,
+} from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { openLevelStore, openMemoryStore } from "../../base/store/index.js";
@@ -122,11 +134,74 @@ test("a file that is cut short or overwritten under the daemon is read from the 
   await work("volume.prove", { name: "twice" });
 }, 120_000);
 
-test("a disk's directory that is removed under the daemon is missed by name when it starts again, and made up for", async () => {
+test("a disk that is missing at the start is used again when it is back, without a restart; what it holds is old until looked through", async () => {
+  const holder = (await pool()).disks.findIndex(({ segments }) => segments > 0);
+  const path = join(storage.dir, `d${holder}`);
+  const disk = async () => (await pool()).disks[holder];
+  const [once, other] = [join(storage.dir, "once"), join(storage.dir, "other")];
+  await storage.call("pool.create", { name: "once", disks: [once, other] });
+  await storage.call("volume.create", { name: "alone", pool: "once", sizeBytes: 32 * MIB });
+  await storage.call("volume.create", { name: "pair", pool: "once", sizeBytes: 32 * MIB, copies: 2 });
+  await io("alone", "write -P 5 0 24M", "flush");
+  await storage.end("SIGKILL");
+  renameSync(path, `${path}.away`);
+  renameSync(once, `${once}.away`);
+  await storage.start();
+  expect(await disk()).toMatchObject({ state: "missing" });
+  await waitFor(async () => (await disk())?.why !== undefined, "the reason", 60_000);
+  expect(await storage.plinth("pool", "show", "default")).toContain(`${path}: not there, or the file system`);
+  const online = storage.plinth("pool", "online", "default", path);
+  await expect(online).rejects.toThrow(/not there|ENOENT|is not disk/);
+  // It must not be made in its place.
+  expect(existsSync(path)).toBe(false);
+  await io("twice", "write -P 171 8M 4M", "write -P 77 24M 4M", "flush");
+  // Another disk of the pool in its place is not it.
+  cpSync(join(storage.dir, holder === 0 ? "d1" : "d0"), path, { recursive: true });
+  await waitFor(async () => /is not disk/.test((await disk())?.why ?? ""), "the refusal", 60_000);
+  rmSync(path, { recursive: true });
+  renameSync(`${path}.away`, path);
+  await waitFor(async () => (await disk())?.state === "online", "the disk to be used", 60_000);
+  await waitFor(async () => (await pool()).degradedSegments === 0, "its copies", 60_000);
+  await waitFor(async () => (await pool()).jobs.every(({ state }) => state === "done"), "the resync", 60_000);
+  const after = await pool();
+  expect(after.jobs.map(({ kind }) => kind)).toContain("resync");
+  expect(after).toMatchObject({ lostBlocks: 0 });
+  expect(after.disks[holder]).not.toHaveProperty("why");
+  await expectWhole();
+  expect(await io("twice", "read -P 77 24M 4M")).not.toMatch(/Pattern|error|failed/);
+  await work("volume.prove", { name: "twice" });
+
+  // A volume that has blocks on no other disk: the pool is opened anew, not before its clients may be cut off.
+  const client = spawn("qemu-io", ["-f", "raw", storage.uri("pair")], {
+    stdio: ["pipe", "ignore", "ignore"],
+  });
+  const ended = new Promise<void>((resolve) => client.on("close", () => resolve()));
+  const view = async (name: string) => (await storage.call("volume.get", { name })) as VolumeView;
+  await waitFor(async () => (await view("pair")).connections === 1, "a client", 60_000);
+  renameSync(`${once}.away`, once);
+  const back = () => storage.plinth("pool", "online", "once", once);
+  await expect(back()).rejects.toThrow(/volumes not served: 1\), which ends 1 connection .*VOLUME_IN_USE/s);
+  expect((await view("alone")).damage).toContain("which is missing");
+  expect(await storage.plinth("pool", "online", "once", once, "--reopen")).toContain("is used");
+  expect((await view("alone")).damage).toBeUndefined();
+  expect((await view("pair")).connections).toBe(0);
+  expect(await io("alone", "read -P 5 0 24M")).not.toMatch(/Pattern|error|failed/);
+  client.stdin.end("quit\n");
+  await ended;
+  await storage.plinth("pool", "delete", "once", "--force");
+}, 120_000);
+
+test("a disk's directory that is removed under the daemon is missed by name at once, and made up for", async () => {
   const holder = (await pool()).disks.findIndex(({ segments }) => segments > 0);
   const path = join(storage.dir, `d${holder}`);
   rmSync(path, { recursive: true });
   await expectWhole();
+  await waitFor(
+    async () => (await pool()).disks[holder]?.state === "detached",
+    "the loss to be seen",
+    60_000,
+  );
+  expect((await pool()).disks[holder]?.segments).toBeGreaterThanOrEqual(0);
   await storage.end("SIGKILL");
   await storage.start();
   expect((await pool()).disks[holder]).toMatchObject({ state: "missing" });

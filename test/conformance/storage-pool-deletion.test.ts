@@ -104,6 +104,12 @@ test("a pool that holds volumes, or one that can be brought back, is refused by 
   const nowhere = storage.call("pool.create", { name: "none", disks: ["/proc/sys/none/at/all"] });
   await expect(nowhere).rejects.toMatchObject({ code: "PARAMETER_INVALID", field: "disks" });
 
+  // What the API has made it would make anew.
+  await storage.call("pool.own", { name: "full", owner: "StoragePool full" });
+  await refused("name", /belongs to the StoragePool full, which would make it anew/, "POOL_OWNED");
+  await expect(storage.plinth("pool", "delete", "full")).rejects.toThrow("plinth delete storagepool full");
+  await storage.call("pool.own", { name: "full", owner: "" });
+
   renameSync(disks[1], `${disks[1]}.away`);
   await storage.call("volume.delete", { name: "full", undoSeconds: 0 });
   await refused("name", /full\.img: not there/, "DISK_MISSING");
@@ -159,13 +165,21 @@ test("wherever a crash ends a deletion the next start goes on with it, and waits
   expect(below("keys")).toEqual([]);
   const [left] = await pools();
   expect(left?.unavailable).toMatch(/^it is being deleted: .*away\.d/);
-  await expect(storage.call("volume.create", { name: "late", pool: "away", sizeBytes: MIB })).rejects.toThrow(
-    "being deleted",
-  );
-  await expect(storage.call("pool.create", { name: "away", disks: [away[1]] })).rejects.toMatchObject({
-    code: "POOL_EXISTS",
-    field: "name",
+  const deleting = (field: string) => ({
+    code: "POOL_DELETING",
+    message: expect.stringMatching(
+      /^pool away is being deleted \(.*away\.d.*\): nothing can be done/,
+    ) as string,
+    field,
   });
+  for (const [method, params, field] of [
+    ["volume.create", { name: "late", pool: "away", sizeBytes: MIB }, "pool"],
+    ["pool.create", { name: "away", disks: [away[1]] }, "name"],
+    ["pool.scrub", { name: "away" }, "name"],
+    ["disk.add", { name: "away", disks: [join(storage.dir, "more")] }, "name"],
+  ] as const) {
+    await expect(storage.call(method, params), method).rejects.toMatchObject(deleting(field));
+  }
   expect(await io("kept", "read -P 1 0 8M")).not.toMatch(/Pattern|failed/);
   renameSync(`${away[0]}.moved`, away[0]);
   // It would be tried again by itself, as pools that cannot be opened are.

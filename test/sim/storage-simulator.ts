@@ -131,6 +131,10 @@ export class SimulatedDiskFile implements DiskFile {
     return 0;
   }
 
+  isInPlace(): boolean {
+    return true;
+  }
+
   availableBytes(): number {
     return this.sizeBytes;
   }

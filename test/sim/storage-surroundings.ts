@@ -50,6 +50,8 @@ export class Surroundings {
   /** The disk that may be bad; with two copies only. */
   bad: SimulatedDisk | undefined;
   away = false;
+  /** How often the bad disk came back while the pool was at work. */
+  returned = 0;
   rested = false;
   /** And the catalogue knows how far logs are on the medium. */
   noted = false;
@@ -63,12 +65,14 @@ export class Surroundings {
   nextVolumeId = 1;
   /** Of its own, so that worlds are the same with and without old catalogues. */
   readonly #copying: Random;
+  readonly #returning: Random;
   #copy: CatalogueCopy | undefined;
   #syncs: { round: SyncRound; ends: (() => number)[]; onSynced: () => void }[] = [];
 
   constructor(seed: number) {
     this.random = new Random(seed);
     this.#copying = new Random(seed + 2 ** 31);
+    this.#returning = new Random(seed + 2 ** 30);
     this.files = new SimulatedMapFiles(this.fuse, this.random);
     const diskCount = 1 + this.random.below(3);
     this.copies = diskCount > 1 ? 1 + this.random.below(2) : 1;
@@ -274,6 +278,30 @@ export class Surroundings {
       const made = this.makeDisk(this.disks.length + 1);
       this.fuse.burn();
       this.pool.disks.add(openDisk(made.file, "p", made.index));
+    }
+  }
+
+  /** What happens beside what clients do. */
+  surround(): void {
+    if (this.random.chance(0.3)) this.endSyncs();
+    this.comeBack();
+  }
+
+  /** The bad disk is back, or repaired, while the pool is at work. */
+  protected comeBack(): void {
+    const { bad } = this;
+    if (bad === undefined || !this.#returning.chance(0.06)) return;
+    const { disks } = this.pool;
+    if (disks.disk(bad.index).online) return;
+    this.changeDisk(bad.index, { suspect: true });
+    try {
+      const back = openDisk(bad.file, "p", bad.index);
+      if (disks.needsOpening(bad.index) !== "") return;
+      disks.takeBack(back, this.epoch);
+      this.away = false;
+      this.returned++;
+    } catch (thrown) {
+      if ((thrown as { code?: string }).code !== "DISK_DAMAGED") throw thrown;
     }
   }
 

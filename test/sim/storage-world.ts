@@ -104,7 +104,7 @@ export class World extends Surroundings {
     const used = [...this.specs.values()].filter((spec) => spec.deletedAtMs === 0);
     const id = this.random.pick(used).id;
     const dice = this.random.below(1000);
-    if (this.random.chance(0.3)) this.endSyncs();
+    this.surround();
     if (dice < 550) this.batch(id);
     else if (dice < 660) this.flush(id);
     else if (dice < 810) this.housekeep(1 + this.random.below(40));

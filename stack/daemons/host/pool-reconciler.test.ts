@@ -13,6 +13,7 @@ const POOL = { name: "default" };
 const SEGMENT = 4 * 2 ** 20;
 
 interface FakeDisk {
+  why?: string;
   state: string;
   segments: number;
 }
@@ -38,6 +39,7 @@ class FakePool implements PoolStorage {
         allocatedBytes: 1,
         freeBytes: 99,
         disks,
+        owner: this.owner,
         jobs: this.jobs,
         scrub: this.scrub,
         thresholds: this.thresholds,
@@ -47,8 +49,13 @@ class FakePool implements PoolStorage {
   async createPool(): Promise<unknown> {
     throw new Error("the pool is there");
   }
-  async deletePool(name: string): Promise<void> {
+  owner: string | undefined;
+  async ownPool(_name: string, owner: string): Promise<void> {
+    this.owner = owner;
+  }
+  async deletePool(name: string, owner: string): Promise<void> {
     this.#note("delete", name);
+    if (owner !== this.owner) throw new Error(`${owner} does not own the pool`);
     this.isThere = false;
   }
   async rekeyPool(): Promise<unknown> {
@@ -132,6 +139,21 @@ describe("reconcilePool()", () => {
     expect(await shown()).toEqual({ "/b": true });
     const events = (await client.list("Event")).items.map(({ reason }) => reason);
     expect(events).toEqual(expect.arrayContaining(["DisksAdded", "DiskDraining", "DiskRemoved"]));
+  });
+
+  it("says which disks are not used and why, and claims the pool, so that nobody else deletes it unawares", async () => {
+    expect(storage.owner).toBe("StoragePool default");
+    const present = async () =>
+      (await pool()).status?.conditions?.find(({ type }) => type === "DisksPresent");
+    expect(await present()).toMatchObject({ status: "True", reason: "AllPresent" });
+    storage.disks.set("/a", { state: "Detached", segments: 8, why: "not at its path" });
+    await turn();
+    expect(await present()).toMatchObject({
+      status: "False",
+      reason: "DiskDetached",
+      message: "/a: not at its path",
+    });
+    expect((await pool()).status?.disks?.[0]).not.toHaveProperty("why");
   });
 
   it("uses a disk again that is named again while it is emptied, also when the first try fails", async () => {

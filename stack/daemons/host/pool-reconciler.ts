@@ -26,6 +26,7 @@ export type PoolStorage = Pick<
   | "pools"
   | "createPool"
   | "deletePool"
+  | "ownPool"
   | "addDisks"
   | "drainDisk"
   | "undrainDisk"
@@ -60,7 +61,7 @@ async function keepPool(pool: StoragePool, modules: PoolModules): Promise<void> 
   if (deletionTimestamp !== undefined) {
     // Without it the pool is somebody else's to erase, or erased.
     if (!finalizers.includes(HOST_FINALIZER)) return;
-    if (facts !== undefined) await storage.deletePool(name);
+    if (facts !== undefined) await storage.deletePool(name, ownerOf(pool));
     await removeFinalizer(client, "StoragePool", pool);
     return;
   }
@@ -72,6 +73,7 @@ async function keepPool(pool: StoragePool, modules: PoolModules): Promise<void> 
   if (facts === undefined) throw new PlinthError("POOL_NOT_FOUND", `${name} is not there after its creation`);
   const waits: Verdict[] = [];
   if (facts.unavailable === undefined) {
+    if (facts.owner !== ownerOf(pool)) await storage.ownPool(name, ownerOf(pool));
     // Remembered first: a disk that is taken and then named no more is known as ours whatever ends this in between.
     const disks = disksOf(pool, facts);
     if (!remembers(pool, disks)) await writeStatus(client, "StoragePool", pool, { disks });
@@ -93,6 +95,11 @@ async function keepPool(pool: StoragePool, modules: PoolModules): Promise<void> 
     facts = (await factsOf(storage, pool)) ?? facts;
   }
   await showPool(pool, facts, waits, client);
+}
+
+/** As storaged knows whoever makes the pool. */
+function ownerOf({ metadata: { name } }: StoragePool): string {
+  return `StoragePool ${name}`;
 }
 
 async function factsOf(storage: PoolStorage, pool: StoragePool): Promise<PoolFacts | undefined> {
@@ -168,7 +175,7 @@ async function letGo(
 /** What the status says of each disk, and of those that are yet to be taken. */
 function disksOf(pool: StoragePool, facts: PoolFacts) {
   const before = pool.status?.disks ?? [];
-  const there = facts.disks.map(({ segments: _, ...disk }) => {
+  const there = facts.disks.map(({ segments: _, why: __, ...disk }) => {
     const known = before.find(({ path }) => path === disk.path)?.wanted;
     // One that comes back counts as leaving until it is in use again: whatever ends this turn, the next sees to it.
     const back = known !== false || disk.state !== "Draining";
@@ -217,7 +224,8 @@ async function showPool(
   const pressure = level === undefined ? undefined : roomCondition(facts);
   const before = pool.status?.conditions?.find((each) => each.type === "RoomLeft")?.reason;
   const unlocked = pool.spec.keyFile === undefined ? [] : [unlockedCondition(facts)];
-  const conditions = [ready, ...(pressure === undefined ? [] : [pressure]), ...unlocked, ...waits];
+  const room = pressure === undefined ? [] : [pressure];
+  const conditions = [ready, disksCondition(facts), ...room, ...unlocked, ...waits];
   await tellScrub(pool, facts, client);
   const observed = { observedGeneration: pool.metadata.generation };
   await writeStatus(client, "StoragePool", pool, { ...fieldsOf(pool, facts), ...observed }, conditions);
@@ -226,6 +234,22 @@ async function showPool(
   const type = reason === "RoomLeft" ? "Normal" : "Warning";
   await client.recordEvent(pool, { type, reason, message: message || "there is room again" });
 }
+
+/** Whether every disk of the pool is used. */
+function disksCondition({ disks }: Pick<PoolFacts, "disks">): Verdict {
+  const type = "DisksPresent";
+  const away = disks.filter(({ state }) => state in AWAY_REASONS);
+  const [first] = away;
+  if (first === undefined) return { type, status: "True", reason: "AllPresent", message: "" };
+  const message = away.map(({ path, state, why }) => `${path}: ${why ?? state.toLowerCase()}`).join("; ");
+  return { type, status: "False", reason: AWAY_REASONS[first.state] ?? "DiskMissing", message };
+}
+
+const AWAY_REASONS: Readonly<Record<string, string>> = {
+  Missing: "DiskMissing",
+  Failed: "DiskFailed",
+  Detached: "DiskDetached",
+};
 
 function unlockedCondition({ locked }: Pick<PoolFacts, "locked">): Verdict {
   const type = "Unlocked";

@@ -52,6 +52,8 @@ export interface PoolFacts {
     readonly path: string;
     readonly state: string;
     readonly class?: string | undefined;
+    /** Why it is not used; undefined when it is. */
+    readonly why?: string | undefined;
     readonly sizeBytes: number;
     readonly freeBytes: number;
     /** Segments that have a copy there. */
@@ -72,6 +74,8 @@ export interface PoolFacts {
   readonly keyFile?: string | undefined;
   readonly locked?: string | undefined;
   readonly scrub?: ScrubFacts | undefined;
+  /** Who makes it anew when it is gone. */
+  readonly owner?: string | undefined;
   /** Why storaged does not serve it; undefined when it does. */
   readonly unavailable?: string | undefined;
 }
@@ -141,6 +145,7 @@ export class StorageClient {
         path: text(disk["path"]),
         state: diskState(disk),
         class: disk["class"] === "" ? undefined : optionalText(disk["class"]),
+        why: optionalText(disk["why"]),
         sizeBytes: number(disk["sizeBytes"]),
         freeBytes: number(disk["freeBytes"]),
         segments: number(disk["segments"]),
@@ -165,6 +170,7 @@ export class StorageClient {
       keyFile: optionalText((pool["key"] as Fields | undefined)?.["path"]),
       locked: optionalText((pool["key"] as Fields | undefined)?.["locked"]),
       scrub: scrubFacts(pool["scrub"] as Fields | undefined),
+      owner: optionalText(pool["owner"]),
       unavailable: optionalText(pool["unavailable"]),
     }));
   }
@@ -192,8 +198,13 @@ export class StorageClient {
   }
 
   /** Erases its disks. Throws POOL_IN_USE while it holds volumes, DISK_MISSING while not all disks are there. */
-  deletePool(name: string): Promise<unknown> {
-    return this.#call("pool.delete", { name }, ERASE_TIMEOUT_MS);
+  deletePool(name: string, owner: string): Promise<unknown> {
+    return this.#call("pool.delete", { name, owner }, ERASE_TIMEOUT_MS);
+  }
+
+  /** The pool is made anew by `owner` when it is gone, so others are told to delete that. */
+  ownPool(name: string, owner: string): Promise<unknown> {
+    return this.#call("pool.own", { name, owner });
   }
 
   /** The pool gets the key in a file of the host, which is made when it is not there. */
@@ -429,5 +440,6 @@ function optionalNumber(value: unknown): number | undefined {
 function diskState({ state, failed }: Fields): string {
   if (state === "draining") return "Draining";
   if (state === "missing") return "Missing";
+  if (state === "detached") return "Detached";
   return failed === true ? "Failed" : "Healthy";
 }
