@@ -12,6 +12,7 @@ import {
   type OxmFieldName,
 } from "../../base/openflow/index.js";
 import { flowError } from "./errors.js";
+import { keptKey } from "./kept-keys.js";
 import * as K from "./key.js";
 import { optionNumber } from "./option-number.js";
 
@@ -140,12 +141,17 @@ export function compileMatch(match: Match, options?: OptionMap): MaskedKey {
 
 const passing = emptyKey(K.KEY_WORDS);
 
-/** As compileMatch(), for a key that nobody keeps: the next call may change it. */
+/** As compileMatch(), for a key that the next call may change; see keptMatch(). */
 export function compilePassingMatch(match: Match, options: OptionMap): MaskedKey {
   if (wordsFor(match, options) > K.KEY_WORDS) return compileMatch(match, options);
   passing.value.fill(0);
   passing.mask.fill(0);
   return fillKey(match, options, passing);
+}
+
+/** What compilePassingMatch() has made, to be kept. */
+export function keptMatch(key: MaskedKey): MaskedKey {
+  return key === passing ? keptKey(key) : key;
 }
 
 /** One piece of memory for both: to take it is much of what a flow-mod costs. */

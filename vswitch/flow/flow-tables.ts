@@ -26,7 +26,7 @@ import {
 } from "../../base/openflow/index.js";
 import { compileInstructions, type FlowContext } from "./compile-instructions.js";
 import { flowError } from "./errors.js";
-import { compileMatch, compilePassingMatch, type MaskedKey } from "./fields.js";
+import { compilePassingMatch, keptMatch, type MaskedKey } from "./fields.js";
 import { expiryMs, Flow, FlowCounters, isTimed } from "./flow.js";
 import type { FlowChange, OnFlowChange } from "./flow-change.js";
 import { FlowJournal, type JournalledTables, stateOf } from "./flow-journal.js";
@@ -167,15 +167,14 @@ export class FlowTables {
     this.#book.check(mod);
     if (!deleting && mod.bufferId !== OFP_NO_BUFFER)
       throw flowError("OFPBRC_BUFFER_UNKNOWN", "this switch buffers no packets");
-    // Deletions keep no key, and what they set off makes none.
-    const compile = deleting ? compilePassingMatch : compileMatch;
-    const key = compile(mod.match, this.options);
+    // Only a flow that comes keeps its key, and what else is set off makes none.
+    const key = compilePassingMatch(mod.match, this.options);
     if (deleting) this.#delete(mod, key, nowMs);
     else {
       const program = this.#compile(mod);
       const found = mod.command !== "add" && this.#modify(mod, key, program);
       const isToAdd = mod.command === "add" || (mod.openflow10 === true && mod.cookieMask === 0n); // cold
-      if (!found && isToAdd) this.#add(mod, key, program, nowMs);
+      if (!found && isToAdd) this.#add(mod, keptMatch(key), program, nowMs);
     }
   }
 

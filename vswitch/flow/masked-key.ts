@@ -3,6 +3,7 @@ import type { MaskedKey } from "./fields.js";
 import { KEY_WORDS } from "./key.js";
 
 export function sameWords(a: Int32Array, b: Int32Array): boolean {
+  if (a === b) return true;
   for (let i = 0; i < KEY_WORDS; i++) if (a[i] !== b[i]) return false;
   for (let i = KEY_WORDS; i < a.length || i < b.length; i++) if (wordOf(a, i) !== wordOf(b, i)) return false;
   return true;
