@@ -11,7 +11,7 @@ import type { PatchPort } from "../port/index.js";
 import { Bridge } from "./bridge.js";
 import type { BridgeEvent } from "./events.js";
 import { ExpressLane } from "./express-lane.js";
-import { FairTurns } from "./fair-turns.js";
+import { type FairTurn, FairTurns } from "./fair-turns.js";
 import { BRIDGES_MAX, BURST_SIZE, EVENTS_MAX, SWEEP_INTERVAL_MS, TICK_INTERVAL_MS } from "./limits.js";
 import type { PortSlot } from "./port-slot.js";
 import { STAGE_FORWARD, STAGE_RECEIVE, STAGE_SAMPLE, STAGE_TRANSMIT, ThreadMeter } from "./thread-meter.js";
@@ -61,6 +61,8 @@ export class Datapath {
   /** Of the turn that is being measured: when it began, and what its bridge had seen begin before. */
   readonly #beganMs = new Float64Array(1);
   #newsBefore = 0;
+  /** Ends of patches: where there are none, nobody needs to know whose frames go through them. */
+  #patches = 0;
   readonly #pathCacheEntries: number | undefined;
 
   constructor(options: DatapathOptions) {
@@ -123,12 +125,14 @@ export class Datapath {
     const express = this.#express;
     let received = 0;
     let moved = 0;
+    let patches = 0;
     for (let b = 0; b < this.bridges.length; b++) {
       const bridge = this.bridges[b]!;
       for (let p = 0; p < bridge.slots.length; p++) {
         const slot = bridge.slots[p]!;
         if (slot.queues !== undefined) moved += bridge.release(slot, nowMs);
         if (slot.patch !== null) {
+          patches++;
           received += this.#passPatch(bridge, slot, slot.patch, nowMs);
           continue;
         }
@@ -145,6 +149,7 @@ export class Datapath {
       }
       if (received > 0 || moved > 0) bridge.flush();
     }
+    this.#patches = patches;
     turns.endBreath();
     express.settle();
     this.received += received;
@@ -212,13 +217,31 @@ export class Datapath {
     let received = 0;
     for (let waiting = patch.waiting; waiting > received; ) {
       received += patch.rx(batch);
-      if (batch.length > 0) bridge.receive(slot, batch, nowMs);
+      const origin = patch.origin as FairTurn | null;
+      if (origin !== null) this.#begin(bridge);
+      bridge.receive(slot, batch, nowMs);
+      if (origin !== null) this.#charge(origin, bridge);
     }
     return received;
   }
 
+  /** What has been done since #begin() was done for frames that have come by a patch, and have had their turn. */
+  #charge(origin: FairTurn, bridge: Bridge): void {
+    this.#turns.chargeBehind(origin, this.#elapsedNs(), (this.#newsOf(bridge) - this.#newsBefore) | 0);
+    this.#send(bridge, origin);
+  }
+
+  /** Hands on what waits, so that it is known who answers for what enters a patch. */
+  #send(bridge: Bridge, origin: FairTurn | null): void {
+    if (this.#patches === 0) return;
+    bridge.flush();
+    const { slots } = bridge;
+    for (let p = 0; p < slots.length; p++) slots[p]!.patch?.peer?.assign(origin);
+  }
+
   /** A port's turn that is to be measured begins. */
   #begin(bridge: Bridge): void {
+    this.#send(bridge, null);
     this.#newsBefore = this.#newsOf(bridge);
     this.#clock.read();
     this.#beganMs[0] = this.#clock.ms[0]!;
@@ -226,10 +249,14 @@ export class Datapath {
 
   /** And ends. */
   #measure(slot: PortSlot, bridge: Bridge, count: number): void {
-    this.#clock.read();
-    const elapsedNs = Math.min(NS_MAX, (this.#clock.ms[0]! - this.#beganMs[0]!) * 1e6) | 0;
     const news = (this.#newsOf(bridge) - this.#newsBefore) | 0;
-    this.#turns.measure(slot.turn, count, elapsedNs, news);
+    this.#turns.measure(slot.turn, count, this.#elapsedNs(), news);
+    this.#send(bridge, slot.turn);
+  }
+
+  #elapsedNs(): number {
+    this.#clock.read();
+    return Math.min(NS_MAX, (this.#clock.ms[0]! - this.#beganMs[0]!) * 1e6) | 0;
   }
 
   /** What frames have begun so far that others find in the way. */

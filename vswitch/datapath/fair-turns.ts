@@ -6,14 +6,17 @@
 //   frames that begin something new (connection, station, cached way, packet-in) count for more: they also make others slower
 //   sits out only while others gave many in the last breath: no time is wasted
 //
-// Frames wait in the port meanwhile. Invariant: no port waits more than TURNS_OUT_MAX breaths. Thread: datapath worker.
-// Hot: yes.
+// What a frame costs behind a patch is its port's, too: whose it is is known there (PatchPort.origin), and what one
+// measured turn has brought about counts with the next. Frames wait in the port meanwhile.
+// Invariant: no port waits more than TURNS_OUT_MAX breaths. Thread: datapath worker. Hot: yes.
 import { FAIR_COST_MIN, FAIR_FRAMES_MIN, NEWS_CHARGE, TURNS_OUT_MAX } from "./limits.js";
 
 /** How much an older measurement counts. */
 const MEMORY = 0.5;
 /** About a millisecond: dearer frames are all the same. */
 const COST_MAX_PS = 2 ** 30;
+/** So that sums stay small integers. */
+const BEHIND_MAX = 2 ** 30 - 1;
 
 /** What is known of one port. */
 export class FairTurn {
@@ -24,6 +27,10 @@ export class FairTurn {
   left = 0;
   /** Frames that it gave in the last breath. */
   frames = 0;
+  /** Of the last turn that was measured: its frames, and what they took and began behind patches. */
+  measured = 0;
+  behindNs = 0;
+  behindNews = 0;
 }
 
 export class FairTurns {
@@ -53,8 +60,18 @@ export class FairTurns {
     this.#now = 0;
   }
 
+  /** Frames of its last measured turn took so long behind a patch. */
+  chargeBehind(turn: FairTurn, elapsedNs: number, news: number): void {
+    turn.behindNs = Math.min(BEHIND_MAX, turn.behindNs + elapsedNs);
+    turn.behindNews = Math.min(BEHIND_MAX, turn.behindNews + news);
+  }
+
   /** The port's last frames took so long together, and began so many new things. */
   measure(turn: FairTurn, frames: number, elapsedNs: number, news: number): void {
+    const { measured, behindNs, behindNews } = turn;
+    turn.measured = frames;
+    turn.behindNs = 0;
+    turn.behindNews = 0;
     if (frames < FAIR_FRAMES_MIN) {
       turn.costPs = 0;
       turn.turnsOut = 0;
@@ -63,8 +80,11 @@ export class FairTurns {
     // A division of small integers is compiled for whole results as long as there were no others, and anew after the
     // first that is not; this one never is whole, and makes all that is counted with it fractions from the beginning.
     const share = 1 / frames;
-    const charge = 1 + NEWS_CHARGE * Math.min(news, frames) * share;
-    const costPs = Math.min(COST_MAX_PS, 1000 * (elapsedNs * share * charge));
+    const shareBehind = 1 / (measured + 0.5);
+    // Math.min() would make small integers of whole results, and the same of what is counted with them.
+    const newsShare = news * share + behindNews * shareBehind;
+    const charge = 1 + NEWS_CHARGE * (newsShare < 1 ? newsShare : 1);
+    const costPs = Math.min(COST_MAX_PS, 1000 * (elapsedNs * share + behindNs * shareBehind) * charge);
     turn.costPs = (turn.costPs === 0 ? costPs : MEMORY * turn.costPs + (1 - MEMORY) * costPs) | 0;
   }
 

@@ -1,17 +1,20 @@
-// Frames that cross a patch have had their turn where they came in.
+// Frames that cross a patch have had their turn where they came in, and are charged there for what they cost behind it.
 import { expect, it } from "vitest";
 import { type Action, OFPP_IN_PORT } from "../../base/openflow/index.js";
-import { PacketPool, TX_DROPPED } from "../../base/packet/index.js";
+import { PacketPool, type Port, TX_DROPPED } from "../../base/packet/index.js";
 import { PatchPort } from "../port/index.js";
 import { plainFrame } from "../testing/frames.js";
 import { GeneratorPort } from "../testing/generator-port.js";
 import { apply, field, flowMod, match, output } from "../testing/rig.js";
+import type { Bridge } from "./bridge.js";
 import { Datapath } from "./datapath.js";
 import { BURST_SIZE } from "./limits.js";
 
 const FRAME = plainFrame("52:54:00:00:00:01", "52:54:00:00:00:02");
 const SENDERS = 8;
-const [PATCH, SINK] = [100, 101];
+const [PATCH, SINK, BACK] = [100, 101, 102];
+/** Breaths after which every port has been measured. */
+const MEASURED = 512;
 const MAC = new Uint8Array(6);
 
 /** Many senders on the first bridge, whose frames cross one patch; those of the second bridge's sink come back. */
@@ -58,6 +61,79 @@ it("frames that are dear behind a patch never sit turns out in it", () => {
     expect(sink.taken).toBe(n * SENDERS * BURST_SIZE);
   }
 });
+
+/**
+ * What a cheap sender and one through so many patches have forwarded, when each frame takes a unit of time, but `ratio`
+ * behind the last patch. The bridges come in that order or the other way round.
+ */
+function raceThrough(
+  patches: number,
+  ratio: number,
+  isReversed: boolean,
+): readonly [cheap: number, dear: number] {
+  const clock = { ms: Float64Array.of(1), read: () => {} };
+  const pool = new PacketPool({ slots: 8192 });
+  const datapath = new Datapath({ pool, clock, onEvents: () => {} });
+  const names = Array.from({ length: patches + 1 }, (_, i) => `br${i}`);
+  const bridges = (isReversed ? names.reverse() : names).map((name) => datapath.addBridge(name));
+  if (isReversed) bridges.reverse();
+  const add = (bridge: Bridge, port: Port, ofport: number): void =>
+    void bridge.addPort({ port, ofport, mac: MAC, mtu: 1500, nowMs: 0 });
+  const to = (port: number, inPort: number) =>
+    flowMod({ match: match(field("in_port", inPort)), instructions: [apply(output(port))] });
+  const [first, last] = [bridges[0] as Bridge, bridges[patches] as Bridge];
+  const [cheap, dear] = [new GeneratorPort("cheap", pool, []), new GeneratorPort("dear", pool, [])];
+  for (const [i, name] of ["p1", "p2"].entries()) {
+    const port = new GeneratorPort(name, pool, [FRAME]);
+    const rx = port.rx.bind(port);
+    port.rx = (batch) => {
+      const count = rx(batch);
+      clock.ms[0]! += count / 1000;
+      return count;
+    };
+    add(first, port, i + 1);
+  }
+  add(first, cheap, SINK);
+  first.change(to(SINK, 1), 0);
+  first.change(to(PATCH, 2), 0);
+  for (let i = 0; i < patches; i++) {
+    const [out, into] = ["out", "in"].map((name) => new PatchPort({ name: `${name}${i}`, pool }));
+    (out as PatchPort).connect(into as PatchPort);
+    add(bridges[i] as Bridge, out as PatchPort, PATCH);
+    add(bridges[i + 1] as Bridge, into as PatchPort, BACK);
+    if (i + 1 < patches) (bridges[i + 1] as Bridge).change(to(PATCH, BACK), 0);
+  }
+  add(last, dear, SINK);
+  last.change(to(SINK, BACK), 0);
+  const receive = last.receive.bind(last);
+  last.receive = (slot, batch, nowMs) => {
+    if (slot.ofport === BACK) clock.ms[0]! += (ratio * batch.length) / 1000;
+    receive(slot, batch, nowMs);
+  };
+  for (let n = -MEASURED; n < 4_000; n++) {
+    if (n === 0) [cheap.taken, dear.taken] = [0, 0];
+    datapath.breathe(0);
+  }
+  return [cheap.taken, dear.taken];
+}
+
+it.each([
+  [1, false],
+  [1, true],
+  [3, false],
+  [3, true],
+])(
+  "a port whose frames are dear behind %i patches has about as much time as another, not more",
+  (patches, isReversed) => {
+    for (const ratio of [5, 50]) {
+      const [cheap, dear] = raceThrough(patches, ratio, isReversed);
+      expect(cheap).toBe(4_000 * BURST_SIZE);
+      const share = (dear * (1 + ratio)) / cheap;
+      expect(share).toBeGreaterThan(0.6);
+      expect(share).toBeLessThan(1.3);
+    }
+  },
+);
 
 it("what circles between two bridges goes round once in a breath", () => {
   const { datapath, near, far, senders, sink } = joined({ ms: Float64Array.of(1), read: () => {} });

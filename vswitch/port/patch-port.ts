@@ -1,6 +1,7 @@
 // Two ports joined back to back, e.g. the ends of a patch between bridges of one datapath: what goes out of one comes
 // in at the other, without a copy. Both share the thread and the packet pool.
-// Invariant: a packet in the queue is owned by the port that will hand it out. Hot: yes.
+// Invariant: a packet in the queue is owned by the port that will hand it out; runs lie one behind the other, and what is
+// not in one has nobody to answer for it. Hot: yes.
 import {
   type Batch,
   createPortCounters,
@@ -13,6 +14,9 @@ import {
   TX_DROPPED,
   TX_PACKETS,
 } from "../../base/packet/index.js";
+
+/** Runs of packets that somebody answers for; further ones are nobody's. */
+const RUNS_MAX = 256;
 
 export interface PatchPortOptions {
   readonly name: string;
@@ -31,6 +35,17 @@ export class PatchPort implements Port {
   #head = 0;
   #length = 0;
   #peer: PatchPort | undefined = undefined;
+  /** Who answers for what rx() has handed out last; null: nobody. */
+  origin: object | null = null;
+  /** Ends of runs, counted in packets that have ever come in, modulo 2³², and who answers for each. */
+  readonly #runEnds = new Int32Array(RUNS_MAX);
+  readonly #runOrigins = new Array<object | null>(RUNS_MAX).fill(null);
+  #runs = 0;
+  #nextRun = 0;
+
+  /** How many packets have ever come in, and up to where they are in runs. */
+  #taken = 0;
+  #assigned = 0;
 
   constructor(options: PatchPortOptions) {
     this.name = options.name;
@@ -72,11 +87,25 @@ export class PatchPort implements Port {
     peer.#freeQueue();
   }
 
+  /** What has come in since the last call is `origin`'s, who answers for it; null: nobody. */
+  assign(origin: object | null): void {
+    if (this.#taken === this.#assigned) return;
+    this.#assigned = this.#taken;
+    if (this.#length === 0 || this.#runs === RUNS_MAX) return;
+    const at = (this.#nextRun + this.#runs) % RUNS_MAX;
+    this.#runEnds[at] = this.#taken;
+    this.#runOrigins[at] = origin;
+    this.#runs++;
+  }
+
+  /** As a port's; packets for which different ones answer are not handed out together. */
   rx(batch: Batch): number {
     const { stats } = this;
     const pool = this.#pool;
     let count = this.#length;
     if (count > batch.capacity - batch.length) count = batch.capacity - batch.length;
+    this.origin = null;
+    if (this.#runs > 0 && count > 0) count = this.#takeRun(count);
     for (let i = 0; i < count; i++) {
       const packet = this.#queue[(this.#head + i) & this.#mask] as number;
       batch.packets[batch.length++] = packet;
@@ -86,6 +115,18 @@ export class PatchPort implements Port {
     this.#length -= count;
     stats[RX_PACKETS] = (stats[RX_PACKETS] as number) + count;
     return count;
+  }
+
+  /** Up to `most` of the first run. */
+  #takeRun(most: number): number {
+    const at = this.#nextRun;
+    const left = (this.#runEnds[at]! - (this.#taken - this.#length)) | 0;
+    this.origin = this.#runOrigins[at]!;
+    if (left > most) return most;
+    this.#runOrigins[at] = null;
+    this.#nextRun = (at + 1) % RUNS_MAX;
+    this.#runs--;
+    return left;
   }
 
   tx(batch: Batch): void {
@@ -116,6 +157,7 @@ export class PatchPort implements Port {
     }
     this.#queue[(this.#head + this.#length) & this.#mask] = own;
     this.#length++;
+    this.#taken = (this.#taken + 1) | 0;
     return true;
   }
 
@@ -137,5 +179,8 @@ export class PatchPort implements Port {
       this.#pool.free(this.#queue[(this.#head + i) & this.#mask] as number);
     }
     this.#length = 0;
+    this.#assigned = this.#taken;
+    this.#runOrigins.fill(null);
+    this.#runs = 0;
   }
 }

@@ -1,3 +1,4 @@
+import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { PlinthError } from "../../base/errors/index.js";
 import { Epoll, probeFacility } from "../../base/linux/index.js";
@@ -47,6 +48,44 @@ describe("PatchPort", () => {
     expect(b.beginSleep()).toBe(false);
     b.disconnect();
     expect([a.linkUp, b.linkUp, pool.available]).toEqual([false, false, 16]);
+  });
+
+  it("tells who answers for what it hands out, whoever may have sent before and afterwards", () => {
+    const origin = fc.option(fc.integer({ min: 0, max: 3 }));
+    const step = fc.record({
+      sent: fc.integer({ min: 0, max: 40 }),
+      origin,
+      taken: fc.integer({ min: 0, max: 5 }),
+    });
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 40 }), (steps) => {
+        const pool = new PacketPool({ slots: 2048 });
+        const [a, b] = [new PatchPort({ name: "a", pool }), new PatchPort({ name: "b", pool })];
+        a.connect(b);
+        const people = [0, 1, 2, 3].map((name) => ({ name }));
+        const [expected, found]: (object | null)[][] = [[], []];
+        const batch = new Batch();
+        const take = (): void => {
+          const count = b.rx(batch);
+          expect(batch.length).toBe(count);
+          for (let i = 0; i < count; i++) found!.push(b.origin);
+          batch.freeAll(pool);
+        };
+        for (const { sent, origin, taken } of steps) {
+          const who = origin === null ? null : people[origin]!;
+          b.assign(null);
+          for (let i = 0; i < sent; i++) {
+            batch.push(pool.allocateFrom(frameOf(60, 1)));
+            expected!.push(who);
+          }
+          a.tx(batch);
+          if (who !== null) b.assign(who);
+          for (let i = 0; i < taken; i++) take();
+        }
+        while (b.waiting > 0) take();
+        expect(found).toEqual(expected);
+      }),
+    );
   });
 });
 
