@@ -10,6 +10,7 @@ import { exportMethods } from "./export-control.js";
 import { keyMethods } from "./key-control.js";
 import { type LimitsView, limitFields, limitsView, sendLimits, volumeLimits } from "./limits-control.js";
 import { formatMetrics } from "./metrics/metrics.js";
+import { ownerMethods } from "./owner-control.js";
 import {
   className,
   copies,
@@ -57,6 +58,8 @@ export interface ScheduleView {
 
 export interface VolumeView {
   readonly name: string;
+  /** Who makes it anew when it is gone: "Volume shop/data"; absent when nobody said. */
+  readonly owner?: string;
   readonly pool: string;
   readonly sizeBytes: number;
   readonly copies: number;
@@ -103,6 +106,7 @@ export function controlMethods(daemon: StorageDaemon): Record<string, ControlMet
   return {
     ...poolMethods(daemon),
     ...diskReturnMethods(daemon),
+    ...ownerMethods(daemon),
     ...keyMethods(daemon),
     "volume.list": async () =>
       Promise.all(
@@ -303,6 +307,7 @@ export async function volumeView(
   const locked = daemon.keys.lockedReason(entry);
   const fixed = {
     name: entry.deletedName === "" ? name : entry.deletedName,
+    ...(entry.owner === "" ? {} : { owner: entry.owner }),
     pool,
     sizeBytes: size,
     copies: copyCount,
@@ -403,6 +408,7 @@ export function newEntry(
     deletedAtMs: 0,
     deletedName: "",
     purgeAtMs: 0,
+    owner: "",
     ...given,
   };
 }

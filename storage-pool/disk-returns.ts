@@ -112,6 +112,7 @@ export class DiskReturns {
         return `it is back, but the pool has to be opened anew for it (${why}), which ends ${connections} connection${connections === 1 ? "" : "s"} of clients: plinth pool online --reopen`;
       this.#log.warn({ pool, disk: disk.path, why }, "a disk is back: the pool is opened anew");
       await daemon.closePool(pool, "it is being opened anew");
+      daemon.scrubs.forget(pool);
       await daemon.tryOpenPool(pool);
     }
     this.#reasons.delete(keyOf(pool, index));

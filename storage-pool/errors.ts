@@ -10,7 +10,7 @@
 //   SNAPSHOT_EXISTS       that name is taken                                   choose another             409   –
 //   POOL_EXISTS           a pool of that name has other disks                  choose another             409   –
 //   POOL_IN_USE           the pool holds volumes                               delete them, or --force    409   –
-//   POOL_OWNED            an object of the API would make the pool anew        delete that object        409   –
+//   OWNED                 an object of the API would make it anew              delete that object        409   –
 //   POOL_DELETING         the pool is being deleted                            wait, or another name      409   –
 //   POOL_NOT_FOUND        no pool of that name                                 create it                  404   –
 //   EXPORT_NOT_FOUND      nothing is exported at that socket                   –                          404   –
@@ -48,7 +48,7 @@ export type StorageErrorCode =
   | "SNAPSHOT_EXISTS"
   | "POOL_EXISTS"
   | "POOL_IN_USE"
-  | "POOL_OWNED"
+  | "OWNED"
   | "POOL_DELETING"
   | "POOL_NOT_FOUND"
   | "EXPORT_NOT_FOUND"

@@ -16,8 +16,13 @@ export type Params = Readonly<Record<string, unknown>>;
 const LABEL = /^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$/;
 
 function invalid(field: string, expected: string, got: unknown): never {
-  const shown = got === undefined ? "nothing" : JSON.stringify(got)?.slice(0, 80);
-  throw storageError("PARAMETER_INVALID", `${field} must be ${expected}, not ${shown}`, { field });
+  // Numbers that no double holds come as bigints.
+  const plain = (_: string, value: unknown) => (typeof value === "bigint" ? String(value) : value);
+  const shown =
+    typeof got === "bigint" ? String(got) : got === undefined ? "nothing" : JSON.stringify(got, plain);
+  throw storageError("PARAMETER_INVALID", `${field} must be ${expected}, not ${shown?.slice(0, 80)}`, {
+    field,
+  });
 }
 
 /** "namespace/volume"; a name alone belongs to the namespace "default". */

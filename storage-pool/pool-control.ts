@@ -5,6 +5,7 @@ import type { DiskEntry, PoolEntry } from "./catalogue/catalogue.js";
 import { storageError } from "./errors.js";
 import type { Forecast } from "./forecast.js";
 import { DISKS_MAX } from "./limits.js";
+import { refuseOwned } from "./owner-control.js";
 import {
   absolutePath,
   className,
@@ -12,7 +13,6 @@ import {
   flag,
   jobNumber,
   label,
-  ownerText,
   type Params,
   volumeName,
   whole,
@@ -95,15 +95,13 @@ export function poolMethods(daemon: StorageDaemon): Record<string, ControlMethod
     "pool.create": alone(createPool),
     "pool.set": alone(setPool),
     "pool.delete": alone(async (_, params) => {
-      const asked = {
-        force: flag(params, "force"),
-        lost: flag(params, "lost"),
-        owner: ownerText(params),
-      };
-      await deletePool(daemon, label(params, "name"), asked);
+      const asked = { force: flag(params, "force"), lost: flag(params, "lost") };
+      const name = label(params, "name");
+      const pool = daemon.catalogue.pools.get(name);
+      if (pool?.deleting === false) refuseOwned("pool", pool, params);
+      await deletePool(daemon, name, asked);
       return {};
     }),
-    "pool.own": alone(ownPool),
     "pool.accept": alone(acceptPool),
     "disk.class": alone(classDisk),
     "pool.scrub": alone(scrubPool),
@@ -112,8 +110,13 @@ export function poolMethods(daemon: StorageDaemon): Record<string, ControlMethod
     "disk.drain": alone(drainDisk),
     "disk.undrain": alone(undrainDisk),
     "disk.remove": alone(removeDisk),
-    "job.get": async (params) =>
-      jobView(daemon, openPoolOf(daemon, params, "pool").name, jobNumber(params, "id")),
+    "job.get": async (params) => {
+      const view = await jobView(daemon, openPoolOf(daemon, params, "pool").name, jobNumber(params, "id"));
+      const ended = view.state !== "waiting" && view.state !== "running";
+      // Who waited for a scrub finds it recorded.
+      if (view.kind === "scrub" && ended) await daemon.exclusive(() => daemon.scrubs.round(Date.now()));
+      return view;
+    },
     "volume.prove": async (params) => {
       const name = volumeName(params);
       const entry = daemon.catalogue.volumes.get(name);
@@ -167,15 +170,6 @@ async function addDisks(daemon: StorageDaemon, params: Params): Promise<PoolView
     });
   }
   for (const path of fresh) await daemon.addDisk(name, path, diskClass);
-  return poolView(daemon, name);
-}
-
-/** Somebody says that the pool is theirs, and made anew by them when it is gone. */
-async function ownPool(daemon: StorageDaemon, params: Params): Promise<PoolView> {
-  const { name } = openPoolOf(daemon, params);
-  const owner = ownerText(params);
-  const pool = daemon.catalogue.pools.get(name) as PoolEntry;
-  if (pool.owner !== owner) await daemon.catalogue.putPool({ ...pool, owner });
   return poolView(daemon, name);
 }
 

@@ -19,22 +19,17 @@ const SHOWN_MAX = 5;
 export interface PoolDeletion {
   /** With its volumes, deleted ones that could be brought back among them, and what its catalogue does not know. */
   readonly force: boolean;
-  /** Who asks, as a pool's owner calls itself; "" for others. */
-  readonly owner: string;
   /** Disks that are not there will not come back; they stay as they are. */
   readonly lost: boolean;
 }
 
-/** Deletes a pool, or goes on with that. Throws POOL_OWNED, POOL_IN_USE, VOLUME_IN_USE, CATALOGUE_OLD and DISK_MISSING before anything is changed. */
+/** Deletes a pool, or goes on with that. Throws POOL_IN_USE, VOLUME_IN_USE, CATALOGUE_OLD and DISK_MISSING before anything is changed. */
 export async function deletePool(daemon: StorageDaemon, name: string, asked: PoolDeletion): Promise<void> {
   const pool = daemon.catalogue.pools.get(name);
   if (pool === undefined) {
     throw storageError("POOL_NOT_FOUND", `there is no pool ${name}`, { field: "name" });
   }
-  if (!pool.deleting) {
-    refuseOwned(pool, asked);
-    await refuseHeld(daemon, pool, asked);
-  }
+  if (!pool.deleting) await refuseHeld(daemon, pool, asked);
   const unknown = new Map(pool.disks.map(({ path }) => [path, unknownDisk(path)]));
   const away = [...unknown].filter(([, why]) => why !== "");
   if (away.length > 0 && !asked.lost) {
@@ -71,16 +66,6 @@ export async function finishDeletion(daemon: StorageDaemon, name: string): Promi
   await catalogue.deletePool(name);
   daemon.forgetPool(name);
   for (const { path } of disks) removeErasedFile(path);
-}
-
-/** Whoever owns it would make it anew at once, empty. */
-function refuseOwned({ name, owner }: PoolEntry, { force, owner: asks }: PoolDeletion): void {
-  if (owner === "" || owner === asks || force) return;
-  const [kind = "", object = ""] = owner.split(" ");
-  throw storageError("POOL_OWNED", `pool ${name} belongs to the ${owner}, which would make it anew, empty`, {
-    field: "name",
-    remedy: `delete that, and the pool goes with it: plinth delete ${kind.toLowerCase()} ${object}; --force erases it all the same`,
-  });
 }
 
 async function refuseHeld(

@@ -5,6 +5,7 @@ import type { VolumeEntry } from "./catalogue/catalogue.js";
 import { findVolume, refuseInUse, type VolumeView, volumeView } from "./control.js";
 import { storageError } from "./errors.js";
 import { UNDO_SECONDS, UNDO_SECONDS_MAX } from "./limits.js";
+import { refuseOwned } from "./owner-control.js";
 import { type Params, volumeName, whole } from "./parameters.js";
 import type { StorageDaemon } from "./storaged.js";
 import { refuseUnserved } from "./unserved.js";
@@ -37,6 +38,7 @@ async function deleteVolume(daemon: StorageDaemon, params: Params): Promise<Dele
   const entry = findVolume(daemon, volumeName(params));
   const undoSeconds = whole(params, "undoSeconds", 0, UNDO_SECONDS_MAX, UNDO_SECONDS);
   refuseUnserved(daemon, entry.pool, "name");
+  refuseOwned("volume", entry, params);
   await refuseInUse(daemon, entry, "delete");
   // What is damaged is of no use to anybody who asks it back.
   if (undoSeconds === 0 || daemon.damaged.has(entry.name)) {
@@ -49,7 +51,7 @@ async function deleteVolume(daemon: StorageDaemon, params: Params): Promise<Dele
   const to = `${entry.name}~${id}`;
   await daemon.held(pool, async () => {
     const now = findVolume(daemon, entry.name);
-    const deleted = { ...now, name: to, deletedName: entry.name, deletedAtMs, purgeAtMs };
+    const deleted = { ...now, name: to, deletedName: entry.name, deletedAtMs, purgeAtMs, owner: "" };
     await daemon.catalogue.renameVolume(entry.name, deleted);
     await daemon.target.ask("trashVolume", { pool, id, to, deletedAtMs });
   });
@@ -84,6 +86,7 @@ async function renameVolume(daemon: StorageDaemon, params: Params): Promise<Volu
     throw storageError("VOLUME_EXISTS", `there is another volume ${to}`, { field: "to" });
   }
   refuseUnserved(daemon, entry.pool, "name");
+  refuseOwned("volume", entry, params);
   const damage = daemon.damaged.get(entry.name);
   if (damage !== undefined) throw storageError("VOLUME_DAMAGED", `${entry.name}: ${damage}`);
   await refuseInUse(daemon, entry, "rename");

@@ -139,10 +139,12 @@ function registerVolume(program: Command): void {
     volume
       .command("delete <name>")
       .description("delete a volume with its snapshots; for a day it can be brought back with `undelete`")
-      .option("--undo <time>", "how long it can be brought back, e.g. 1h, 7d; 0: not at all", parseDuration),
-  ).action(async (name: string, flags: Flags & { undo?: number }) => {
+      .option("--undo <time>", "how long it can be brought back, e.g. 1h, 7d; 0: not at all", parseDuration)
+      .option("--force", "though a Volume of the API would make it anew, empty", false),
+  ).action(async (name: string, flags: Flags & { undo?: number; force: boolean }) => {
     const undo = flags.undo === undefined ? {} : { undoSeconds: flags.undo };
-    const gone = (await call(flags, "volume.delete", { name, ...undo })) as DeletedView;
+    const params = { name, ...undo, force: flags.force };
+    const gone = (await call(flags, "volume.delete", params)) as DeletedView;
     const until = gone.purgeAt === undefined ? "" : `; until ${gone.purgeAt}: plinth volume undelete ${name}`;
     show(flags, gone, () => `volume ${name} deleted${until}`);
   });

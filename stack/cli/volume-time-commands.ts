@@ -96,12 +96,15 @@ export function registerTimeVerbs(volume: Command): void {
     const back = (await call(flags, "volume.undelete", params)) as VolumeView;
     show(flags, back, () => `volume ${back.name} is back`);
   });
-  withFlags(volume.command("rename <name> <to>").description("give a detached volume another name")).action(
-    async (name: string, to: string, flags: Flags) => {
-      const made = (await call(flags, "volume.rename", { name, to })) as VolumeView;
-      show(flags, made, () => `volume ${name} is ${made.name} now`);
-    },
-  );
+  withFlags(
+    volume
+      .command("rename <name> <to>")
+      .description("give a detached volume another name")
+      .option("--force", "though a Volume of the API would make one of the old name anew, empty", false),
+  ).action(async (name: string, to: string, flags: Flags & { force: boolean }) => {
+    const made = (await call(flags, "volume.rename", { name, to, force: flags.force })) as VolumeView;
+    show(flags, made, () => `volume ${name} is ${made.name} now`);
+  });
   withFlags(
     volume
       .command("schedule <name> <schedule>")

@@ -27,6 +27,7 @@ const volume: VolumeEntry = {
   deletedAtMs: 0,
   deletedName: "",
   purgeAtMs: 0,
+  owner: "",
 };
 const disks = [newDisk("/a", 0, true), { ...newDisk("/b", 3, true), suspect: true, slotCount: 77 }];
 const pool = {

@@ -69,6 +69,8 @@ export interface VolumeEntry extends Omit<VolumeSpec, "snapshots" | "durableSequ
   readonly deletedName: string;
   /** When a deleted volume goes for good, ms since 1970. */
   readonly purgeAtMs: number;
+  /** Who makes it anew when it is gone: "Volume shop/data"; "" when nobody said. */
+  readonly owner: string;
 }
 
 export interface SnapshotEntry extends SnapshotSpec {
@@ -185,6 +187,7 @@ const volumeRecord = defineRecord<VolumeEntry>("VolumeEntry", {
   iopsLimit: { number: 20, type: "uint64" },
   bytesLimit: { number: 21, type: "uint64" },
   burstMs: { number: 22, type: "uint64" },
+  owner: { number: 23, type: "string" },
 });
 
 const exportRecord = defineRecord<ExportEntry>("ExportEntry", {

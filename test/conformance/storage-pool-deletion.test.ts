@@ -106,9 +106,21 @@ test("a pool that holds volumes, or one that can be brought back, is refused by 
 
   // What the API has made it would make anew.
   await storage.call("pool.own", { name: "full", owner: "StoragePool full" });
-  await refused("name", /belongs to the StoragePool full, which would make it anew/, "POOL_OWNED");
-  await expect(storage.plinth("pool", "delete", "full")).rejects.toThrow("plinth delete storagepool full");
+  await refused("name", /belongs to the StoragePool full, which would make it anew/, "OWNED");
+  await expect(storage.plinth("pool", "delete", "full")).rejects.toThrow("plinth delete storagepool full;");
   await storage.call("pool.own", { name: "full", owner: "" });
+  await storage.call("volume.own", { name: "full", owner: "Volume default/full" });
+  for (const args of [
+    ["delete", "full"],
+    ["rename", "full", "other"],
+  ]) {
+    const refusal = storage.plinth("volume", ...args);
+    await expect(refusal, args[0]).rejects.toThrow(
+      /would make it anew.*plinth delete volume full -n default;/s,
+    );
+  }
+  await storage.plinth("volume", "delete", "full", "--force");
+  await storage.call("volume.undelete", { name: "full" });
 
   renameSync(disks[1], `${disks[1]}.away`);
   await storage.call("volume.delete", { name: "full", undoSeconds: 0 });

@@ -45,6 +45,7 @@ const done = (_result: unknown): object => ({});
 
 interface FakeVolume {
   sizeBytes: number;
+  owner?: string;
   readonly snapshots: string[];
   readonly from?: string;
   /** Snapshot → the schedule that made it. */
@@ -90,8 +91,13 @@ class FakeStoraged {
       this.#get(String(name)).sizeBytes = Number(sizeBytes);
       return {};
     },
-    "volume.delete": ({ name }) => {
-      this.#get(String(name));
+    "pool.own": () => ({}),
+    "volume.own": ({ name, owner }) => {
+      this.#get(String(name)).owner = String(owner);
+      return {};
+    },
+    "volume.delete": ({ name, owner }) => {
+      if (this.#get(String(name)).owner !== owner) throw new PlinthError("OWNED", `not of ${owner}`);
       this.volumes.delete(String(name));
       return {};
     },

@@ -7,6 +7,8 @@ export interface VolumeFacts {
   readonly sizeBytes: number;
   readonly allocatedBytes: number;
   readonly snapshots: readonly SnapshotFacts[];
+  /** Who makes it anew when it is gone. */
+  readonly owner?: string | undefined;
   /** Why storaged does not serve it; undefined when nothing is wrong. */
   readonly damage: string | undefined;
   /** Why an encrypted volume cannot be used; undefined when it can. */
@@ -286,8 +288,13 @@ export class StorageClient {
     return this.#call("volume.clone", { name, volume, snapshot });
   }
 
-  async deleteVolume(name: string): Promise<void> {
-    await unlessMissing(this.#call("volume.delete", { name }), "VOLUME_NOT_FOUND");
+  async deleteVolume(name: string, owner: string): Promise<void> {
+    await unlessMissing(this.#call("volume.delete", { name, owner }), "VOLUME_NOT_FOUND");
+  }
+
+  /** As ownPool. */
+  ownVolume(name: string, owner: string): Promise<unknown> {
+    return this.#call("volume.own", { name, owner });
   }
 
   revertVolume(name: string, snapshot: string): Promise<unknown> {
@@ -351,6 +358,7 @@ function volumeFacts(volume: Fields): VolumeFacts {
     name: text(volume["name"]),
     sizeBytes: number(volume["sizeBytes"]),
     allocatedBytes: number(volume["allocatedBytes"]),
+    owner: optionalText(volume["owner"]),
     damage: optionalText(volume["damage"]),
     locked: optionalText(volume["locked"]),
     lostRanges: listOf(volume["lostRanges"] ?? [], "lostRanges").map((range) => ({

@@ -162,6 +162,7 @@ export class StorageReconciler {
     const { client, storage } = this.#modules;
     if (!this.#isOurs(volume.spec.pool)) return;
     const name = keyOf(volume.metadata);
+    const owner = `Volume ${name}`;
     if (volume.metadata.deletionTimestamp !== undefined) {
       const machine = this.#options.attachedTo(name);
       if (machine !== undefined) {
@@ -170,12 +171,13 @@ export class StorageReconciler {
           `waiting for VirtualMachine ${machine} to give the volume back`,
         );
       }
-      await storage.deleteVolume(name);
+      await storage.deleteVolume(name, owner);
       await removeFinalizer(client, "Volume", volume);
       return;
     }
     if (!(await addFinalizer(client, "Volume", volume))) return;
     const facts = (await storage.volume(name)) ?? (await this.#makeVolume(volume, name));
+    if (facts.owner !== owner) await storage.ownVolume(name, owner);
     const wantedBytes = quantityBytes(volume.spec.size);
     if (facts.sizeBytes < wantedBytes) {
       await storage.growVolume(name, wantedBytes);
