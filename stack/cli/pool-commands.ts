@@ -26,6 +26,8 @@ import {
 /** Large disks take a while. */
 const ERASE_TIMEOUT_MS = 3_600_000;
 const REOPEN_TIMEOUT_MS = 300_000;
+/** Of each volume, by `plinth pool check`. */
+const FINDINGS_SHOWN = 4;
 
 export function registerPool(program: Command): void {
   const pool = program.command("pool").description("storage pools of this machine");
@@ -320,6 +322,13 @@ function isDrained({ state, segments }: PoolView["disks"][number]): boolean {
   return state === "draining" && segments === 0;
 }
 
+/** The first findings, and how many more there are. */
+function shortList(findings: readonly string[]): string {
+  const more = findings.length - FINDINGS_SHOWN;
+  const shown = findings.slice(0, FINDINGS_SHOWN).join("; ");
+  return more > 0 ? `${shown}; and ${more} more (-o json shows up to a hundred)` : shown;
+}
+
 function describeCheck({ pool, disks, volumes, space, catalogue }: PoolCheck): string {
   const counted = space.length === 0 ? "counted, as the maps say" : space.join("; ");
   const rows = [
@@ -328,7 +337,7 @@ function describeCheck({ pool, disks, volumes, space, catalogue }: PoolCheck): s
     ...volumes.map(({ name, badCount, provenBytes, findings }) => [
       "volume",
       name,
-      badCount === 0 ? `proven, ${formatBytes(provenBytes)}` : `${badCount} bad: ${findings.join("; ")}`,
+      badCount === 0 ? `proven, ${formatBytes(provenBytes)}` : `${badCount} bad: ${shortList(findings)}`,
     ]),
     ["space", "", catalogue === "" ? counted : "not looked at"],
   ];

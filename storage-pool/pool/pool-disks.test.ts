@@ -294,7 +294,7 @@ test("scrub puts records and blocks right that went bad on one copy, and names w
   memory.settle();
   const proof = memory.pool.jobs.reports().at(-1);
   expect(proof).toMatchObject({ kind: "prove", state: "failed", lostBlocks: 2 });
-  expect(proof?.findings[0]).toBe("block 9 has another checksum than its map on disk0");
+  expect(proof?.findings[0]).toBe("block 9: another checksum than in the map on disk0");
   expect(memory.pool.lostRangesOf(1)).toEqual(lost);
   write(memory.pool.volume(1), 9, 1);
   expect(memory.pool.lostRangesOf(1)).toEqual(lost.slice(1));

@@ -60,7 +60,9 @@ export function poolUsageOf(
   let degradedSegments = 0;
   let pinnedBlocks = 0;
   table.visit((segment) => {
-    if (segment.disks.filter((disk) => disk.online).length < segment.copies) degradedSegments++;
+    // What is on a detached disk is gone with the next start.
+    const kept = segment.disks.filter((disk) => disk.online && !disk.detached);
+    if (kept.length < segment.copies) degradedSegments++;
     if (segment.pinned) pinnedBlocks += (DATA_BLOCKS - segment.liveBlocks) * segment.copies;
   });
   let spareBytes = pinnedBlocks * BLOCK_SIZE;

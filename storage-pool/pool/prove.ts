@@ -160,19 +160,19 @@ export class ProveJob implements Job {
     for (const { disk, slot } of segment.places) {
       const offset = (location & (SEGMENT_BLOCKS - 1)) * BLOCK_SIZE;
       const result = disk.read(slot, this.#buffer, 0, run * BLOCK_SIZE, offset);
+      const isGood = (i: number) =>
+        result === 0 &&
+        bufferChecksum(this.#buffer, i * BLOCK_SIZE, BLOCK_SIZE) === words[entry + i + PAGE_ENTRIES];
       for (let i = 0; i < run; i++) {
-        const good =
-          result === 0 &&
-          bufferChecksum(this.#buffer, i * BLOCK_SIZE, BLOCK_SIZE) === words[entry + i + PAGE_ENTRIES];
-        if (good) continue;
-        this.progress.lostBlocks++;
-        bad[i] = (bad[i] as number) + 1;
-        if (bad[i] === segment.disks.length) this.#lost.add(location + i);
-        const what = result === 0 ? "has another checksum than its map" : `cannot be read (errno ${result})`;
-        find(
-          this.progress,
-          `block ${block + i}${root.name === "" ? "" : ` of snapshot ${root.name}`} ${what} on ${disk.file.path}`,
-        );
+        const first = i;
+        for (; i < run && !isGood(i); i++) {
+          this.progress.lostBlocks++;
+          bad[i] = (bad[i] as number) + 1;
+          if (bad[i] === segment.disks.length) this.#lost.add(location + i);
+        }
+        if (i === first) continue;
+        const what = result === 0 ? "another checksum than in the map" : `not to be read (errno ${result})`;
+        find(this.progress, `${blocksText(block + first, i - first, root)}: ${what} on ${disk.file.path}`);
       }
     }
   }
@@ -181,4 +181,9 @@ export class ProveJob implements Job {
     this.progress.lostBlocks++;
     find(this.progress, what);
   }
+}
+
+function blocksText(block: number, count: number, { name }: Proven): string {
+  const which = count === 1 ? `block ${block}` : `blocks ${block} to ${block + count - 1}`;
+  return name === "" ? which : `${which} of snapshot ${name}`;
 }
