@@ -32,8 +32,11 @@ const GIB = 1024 ** 3;
 const OPENINGS = 3;
 /** What the figures are carried over to: 100 GiB in 64 KiB pieces all over 1 TiB, so that nearly all pages of the map exist. */
 const TARGET_PAGES = (1024 * GIB) / (PAGE_ENTRIES * BLOCK_SIZE);
-/** The longest tail of 4 KiB writes that a start finds. */
-const TARGET_RECORDS = CHECKPOINT_COST_BYTES / (BLOCK_SIZE + RECORD_SIZE + 8 + CHECKPOINT_RECORD_BYTES);
+/** The longest tail of writes of a size that a start finds, in records. */
+function longestTail(writeBytes: number): number {
+  const recordBytes = RECORD_SIZE + Math.ceil((writeBytes / BLOCK_SIZE) * 0.5) * 8;
+  return CHECKPOINT_COST_BYTES / (writeBytes + recordBytes + CHECKPOINT_RECORD_BYTES);
+}
 
 interface Case {
   readonly title: string;
@@ -120,14 +123,15 @@ function main(): void {
 }
 
 /** What the figures of a case say of a volume of 1 TiB: tables grow with the pages that its map has, replay with the records. */
-function carryOver({ title }: Case, { all, empty }: Openings, seconds: number): string {
+function carryOver({ title, writeBytes }: Case, { all, empty }: Openings, seconds: number): string {
   const perRecord = Math.max(0, seconds - empty.seconds) / Math.max(1, all[0]?.records ?? 0);
   const figures = `${title}: ${format(empty.seconds)} s without anything to replay, ${format(perRecord * 1e6)} µs for each record.`;
   // A small map says nothing of a large one.
   if (empty.pages < TARGET_PAGES / 100) return figures;
   const tables = empty.seconds * Math.max(1, TARGET_PAGES / empty.pages);
-  const tail = `the longest tail of 4 KiB writes (${format(TARGET_RECORDS)} records)`;
-  const replay = format(perRecord * TARGET_RECORDS);
+  const records = longestTail(writeBytes);
+  const tail = `the longest tail of ${writeBytes / 1024} KiB writes (${format(records)} records)`;
+  const replay = format(perRecord * records);
   return `${figures} Carried over to 1 TiB written to all over and ${tail}: at most ${format(tables)} s + ${replay} s.`;
 }
 

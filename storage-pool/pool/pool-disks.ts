@@ -194,6 +194,7 @@ export class PoolDisks {
       changed.push(disk);
       if (!disk.detached) {
         this.#options.jobs.cancel((job) => job.kind === "rescue" && job.subject === disk.file.path);
+        this.rebuild();
         continue;
       }
       this.#options.sealAll();

@@ -132,6 +132,22 @@ test("a volume whose only copy failed is read anew with its disk", () => {
   expectFilled(memory.reopen().volume(1), 10);
 });
 
+test("what lacks a copy for a disk that was not at its path gets it when the disk is there again", () => {
+  const memory = new MemoryPool(2);
+  const volume = memory.createVolume(1, 64 * MIB, 2);
+  fill(volume, 100);
+  const inPlace = vi.spyOn(memory.disks[1]!, "isInPlace").mockReturnValue(false);
+  memory.pool.disks.watchPlaces();
+  fill(volume, 1500, 3);
+  memory.settle();
+  expect(memory.pool.usage().degradedSegments).toBeGreaterThan(0);
+  inPlace.mockReturnValue(true);
+  memory.pool.disks.watchPlaces();
+  memory.settle();
+  expect(memory.pool.usage().degradedSegments).toBe(0);
+  expectWholeWithout(memory, 0, 1500, 3);
+});
+
 test("of a disk that is not at its path any more everything is moved away, and nothing is put there until it is back", () => {
   const memory = new MemoryPool(3);
   const volume = memory.createVolume(1, 64 * MIB, 1);
