@@ -1,6 +1,7 @@
 // Connections for people: what dump-conntrack shows, and which of them a filter means. Not for the data path.
 // Source: ovs-dpctl(8) dump-conntrack and flush-conntrack. Thread: datapath worker.
 import { formatIpv4Address, formatIpv6Address } from "../../base/wire/index.js";
+import { tupleAt } from "./connection-memory.js";
 import {
   type ConnectionTable,
   FLAG_FTP,
@@ -11,7 +12,7 @@ import {
 } from "./connection-table.js";
 import { PEER_STATE_NAMES, SCALE_KNOWN, type TcpPeers } from "./tcp.js";
 import { STATE_NONE, TIMEOUT_NAMES } from "./timeouts.js";
-import { isIpv6, protocolOf, T_DST, T_KIND, T_PORTS, T_SRC, TCP, TUPLE_WORDS, zoneOf } from "./tuple.js";
+import { isIpv6, protocolOf, T_DST, T_KIND, T_PORTS, T_SRC, TCP, zoneOf } from "./tuple.js";
 
 export interface TupleInfo {
   /** As text. */
@@ -56,8 +57,8 @@ function describeConnection(
   connection: number,
   nowMs: number,
 ): ConnectionInfo {
-  const kind = table.tuples[connection * 2 * TUPLE_WORDS + T_KIND] as number;
-  const flags = table.flags[connection] as number;
+  const kind = table.tuples[tupleAt(connection * 2) + T_KIND] as number;
+  const flags = table.flagsOf(connection);
   const protocol = protocolOf(kind);
   const peer = (direction: number): PeerInfo => describePeer(peers, connection * 2 + direction);
   return {
@@ -66,28 +67,28 @@ function describeConnection(
     protocol,
     original: describeTuple(table.tuples, connection * 2 + ORIGINAL),
     reply: describeTuple(table.tuples, connection * 2 + REPLY),
-    state: TIMEOUT_NAMES[table.states[connection] as number] as (typeof TIMEOUT_NAMES)[number],
+    state: TIMEOUT_NAMES[table.stateOf(connection)] as (typeof TIMEOUT_NAMES)[number],
     peers: protocol === TCP ? [peer(ORIGINAL), peer(REPLY)] : undefined,
     mark: (table.marks[connection] as number) >>> 0,
     label: describeLabel(table.labels, connection * 4),
     helper: (flags & FLAG_FTP) !== 0 ? "ftp" : (flags & FLAG_TFTP) !== 0 ? "tftp" : undefined,
     seenReply: (flags & SEEN_REPLY) !== 0,
-    expiresInMs: (table.expiresMs[connection] as number) - nowMs,
+    expiresInMs: table.expiryOf(connection) - nowMs,
   };
 }
 
 function describePeer(peers: TcpPeers, at: number): PeerInfo {
-  const scale = peers.scales[at] as number;
+  const scale = peers.scaleOf(at);
   const known = (scale & SCALE_KNOWN) !== 0;
   return {
-    state: PEER_STATE_NAMES[peers.states[at] as number] as string,
+    state: PEER_STATE_NAMES[peers.peerState(at)] as string,
     flags: known ? "WINDOW_SCALE" : (scale & 0x40) !== 0 ? "BE_LIBERAL" : "",
     windowScale: known ? scale & 15 : 0,
   };
 }
 
 function describeTuple(tuples: Int32Array, index: number): TupleInfo {
-  const at = index * TUPLE_WORDS;
+  const at = tupleAt(index);
   const ipv6 = isIpv6(tuples[at + T_KIND] as number);
   const ports = tuples[at + T_PORTS] as number;
   return {
@@ -155,7 +156,7 @@ export function listConnections(
 ): ConnectionInfo[] {
   const all: ConnectionInfo[] = [];
   for (let c = 0; c < table.capacity; c++) {
-    if (table.states[c] === STATE_NONE || (table.expiresMs[c] as number) <= nowMs) continue;
+    if (table.stateOf(c) === STATE_NONE || table.expiryOf(c) <= nowMs) continue;
     const one = describeConnection(table, peers, c, nowMs);
     if (connectionFits(one, filter)) all.push(one);
   }
@@ -171,7 +172,7 @@ export function flushConnections(
 ): number {
   const before = table.size;
   for (let c = 0; c < table.capacity; c++) {
-    if (table.states[c] === STATE_NONE) continue;
+    if (table.stateOf(c) === STATE_NONE) continue;
     if (connectionFits(describeConnection(table, peers, c, nowMs), filter)) table.remove(c);
   }
   return before - table.size;

@@ -2,13 +2,14 @@
 // Source: ovs-fields(7), Conntrack fields. Thread: datapath worker. Hot: yes.
 import { CT_STATE_DNAT, CT_STATE_SNAT } from "../../base/openflow/index.js";
 import { type CtProgram, FlowKey, runOnKey } from "../flow/index.js";
+import { tupleAt } from "./connection-memory.js";
 import { type ConnectionTable, ORIGINAL } from "./connection-table.js";
 import type { Expectations } from "./expectations.js";
-import { isIcmp, protocolOf, T_KIND, T_PORTS, TUPLE_WORDS } from "./tuple.js";
+import { isIcmp, protocolOf, T_KIND, T_PORTS } from "./tuple.js";
 
 /** Mark, label and first packet's tuple of the connection into the key. */
 export function tellConnection(table: ConnectionTable, connection: number, key: Int32Array): void {
-  writeTuple(key, table.tuples, connection * 2 * TUPLE_WORDS);
+  writeTuple(key, table.tuples, tupleAt(connection * 2));
   key[FlowKey.K_CT_MARK] = table.marks[connection]!;
   for (let i = 0; i < 4; i++) key[FlowKey.K_CT_LABEL + i] = table.labels[connection * 4 + i]!;
 }

@@ -75,7 +75,7 @@ export class ConnectionOpener {
     const connection = table.add(tuple, this.#reply, port, state, nowMs, timeoutMs);
     if (connection < 0) return DROP_CONNTRACK_FULL;
     this.opened = connection;
-    table.flags[connection] = translation;
+    table.setFlags(connection, translation);
     if (protocol === TCP) peers.open(connection, observed.segment);
     if (expected >= 0) {
       this.#adopt(connection, expected);
@@ -111,7 +111,7 @@ export class ConnectionOpener {
     const words = expectations.words();
     const at = expectations.parentAt(expected);
     this.#parents.set(connection, words.slice(at, at + TUPLE_WORDS));
-    table.flags[connection] = table.flags[connection]! | FLAG_RELATED;
+    table.setFlags(connection, table.flagsOf(connection) | FLAG_RELATED);
     table.marks[connection] = expectations.mark(expected);
     for (let i = 0; i < 4; i++) table.labels[connection * 4 + i] = words[expectations.labelAt(expected) + i]!;
   }
@@ -122,7 +122,7 @@ export class ConnectionOpener {
     let flag = 0;
     if (alg === ALG_FTP && protocol === TCP && ftp.open(connection, observed.segment)) flag = FLAG_FTP;
     if (alg === ALG_TFTP && protocol === UDP) flag = FLAG_TFTP;
-    table.flags[connection] = table.flags[connection]! | flag;
+    table.setFlags(connection, table.flagsOf(connection) | flag);
     if (flag === FLAG_TFTP) watchTftp(table, expectations, connection, nowMs);
   }
 }

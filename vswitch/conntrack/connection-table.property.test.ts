@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { tupleAt } from "./connection-memory.js";
 import { ConnectionTable, SEEN_REPLY } from "./connection-table.js";
 import { UDP_FIRST } from "./timeouts.js";
 import { invert, kindOf, T_KIND, TUPLE_WORDS, UDP, zoneOf } from "./tuple.js";
@@ -54,7 +55,7 @@ describe("ConnectionTable", () => {
               expect(table.size).toBe(CAPACITY);
               continue;
             }
-            if (one.answered) table.flags[added] = SEEN_REPLY;
+            if (one.answered) table.setFlags(added, SEEN_REPLY);
             if (table.evictions > evictions) {
               // Whoever was evicted: the model learns it by asking.
               for (const [key] of model) if (table.find(wordsOf(key), nowMs) < 0) model.delete(key);
@@ -105,12 +106,12 @@ describe("ConnectionTable", () => {
       return table.add(original, reply, 1, UDP_FIRST, 0, TIMEOUT_MS);
     };
     const old = add(1, 1);
-    table.flags[old] = SEEN_REPLY;
+    table.setFlags(old, SEEN_REPLY);
     for (let n = 2; n < 500; n++) add(2, n);
     expect(table.size).toBe(CAPACITY);
-    expect(table.states[old]).toBe(UDP_FIRST);
-    expect(zoneOf(table.tuples[old * 2 * TUPLE_WORDS + T_KIND]!)).toBe(1);
-    for (let c = 0; c < CAPACITY; c++) table.flags[c] = SEEN_REPLY;
+    expect(table.stateOf(old)).toBe(UDP_FIRST);
+    expect(zoneOf(table.tuples[tupleAt(old * 2) + T_KIND]!)).toBe(1);
+    for (let c = 0; c < CAPACITY; c++) table.setFlags(c, SEEN_REPLY);
     expect(add(2, 1000)).toBe(-1);
     expect(add(3, 1000)).toBeGreaterThanOrEqual(0);
     expect(table.find(tupleOf(1, 2, 3, 1), 0)).toBeGreaterThanOrEqual(0);
@@ -149,14 +150,14 @@ describe("a flood from one port", () => {
     };
     for (let n = 0; n < 50; n++) {
       const one = add(1, n);
-      if (n % 2 === 0) table.flags[one] = SEEN_REPLY;
+      if (n % 2 === 0) table.setFlags(one, SEEN_REPLY);
     }
     for (let n = 1000; n < 5000; n++) add(2, n);
     for (let n = 0; n < 50; n++) expect(table.find(tupleOf(n, 2, 3, 1), 0)).toBeGreaterThanOrEqual(0);
     for (let n = 50; n < 100; n++) expect(add(1, n)).toBeGreaterThanOrEqual(0);
     for (let n = 0; n < 100; n++) expect(table.find(tupleOf(n, 2, 3, 1), 0)).toBeGreaterThanOrEqual(0);
     // Even against connections that the flood has had answered.
-    for (let c = 0; c < capacity; c++) table.flags[c] = SEEN_REPLY;
+    for (let c = 0; c < capacity; c++) table.setFlags(c, SEEN_REPLY);
     expect(add(2, 6000)).toBe(-1);
     expect(add(3, 6001)).toBeGreaterThanOrEqual(0);
     expect(table.size).toBe(capacity);

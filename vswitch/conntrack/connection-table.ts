@@ -6,7 +6,17 @@
 // port and source add up to size. Thread: datapath worker. Hot: yes.
 import { assert } from "../../base/assert/index.js";
 import { secretMultiplier } from "../../base/random/index.js";
-import { type ConnectionMemory, connectionMemory } from "./connection-memory.js";
+import {
+  type ConnectionMemory,
+  connectionMemory,
+  expiryAt,
+  flagsAt,
+  portAt,
+  stateAt,
+  tupleAt,
+  W_NOTE,
+  wordAt,
+} from "./connection-memory.js";
 import { STATE_NONE, TIMEOUT_NAMES } from "./timeouts.js";
 import { isIpv6, T_DST, T_KIND, T_PORTS, T_SRC, TUPLE_WORDS, zoneOf } from "./tuple.js";
 
@@ -34,19 +44,13 @@ const NOTES_MAX = 0x3fff_ffff;
 
 export class ConnectionTable {
   readonly capacity: number;
-  /** Tuple of direction d of connection c at (c × 2 + d) × TUPLE_WORDS. */
+  /** Tuple of direction d of connection c at tupleAt(c × 2 + d). */
   readonly tuples: Int32Array;
-  /** The time-out that runs (timeouts.ts); STATE_NONE = free. */
-  readonly states: Uint8Array;
-  readonly flags: Uint8Array;
   readonly marks: Int32Array;
   /** Four words each. */
   readonly labels: Int32Array;
-  readonly expiresMs: Float64Array;
   /** Another number for another connection, and after a change of mark or label: what was known of it is so no longer. */
   readonly epochs: Int32Array;
-  /** By connection × 2 + direction: the caller's note on packets of that direction, as long as the epoch stays; or 0. */
-  readonly notes: Int32Array;
   /** Connections at most, at most the capacity. */
   connectionsMax: number;
   evictions = 0;
@@ -58,6 +62,8 @@ export class ConnectionTable {
   readonly #free: Int32Array;
   #freeCount: number;
   readonly #zoneCounts = new Int32Array(65_536);
+  readonly #bytes: Uint8Array;
+  readonly #times: Float64Array;
   readonly #ports: Uint16Array;
   readonly #portCounts = new Int32Array(OWNERS);
   readonly #sourceCounts = new Int32Array(OWNERS);
@@ -77,20 +83,48 @@ export class ConnectionTable {
     assert(capacity > 0 && (capacity & (capacity - 1)) === 0, "the number of connections is a power of two");
     this.capacity = capacity;
     this.connectionsMax = capacity;
-    this.tuples = memory.tuples;
-    this.states = memory.states;
-    this.flags = memory.flags;
+    this.tuples = memory.words;
     this.marks = memory.marks;
     this.labels = memory.labels;
-    this.expiresMs = memory.expiresMs;
+    this.#bytes = memory.bytes;
+    this.#times = memory.times;
     this.epochs = new Int32Array(capacity);
-    this.notes = new Int32Array(capacity * 2);
-    this.#ports = memory.ports;
+    this.#ports = memory.halves;
     this.#index = new Int32Array(capacity * 8);
     this.#indexMask = capacity * 8 - 1;
     this.#free = new Int32Array(capacity);
     for (let i = 0; i < capacity; i++) this.#free[i] = capacity - 1 - i;
     this.#freeCount = capacity;
+  }
+
+  /** The time-out that runs (timeouts.ts); STATE_NONE = free. */
+  stateOf(connection: number): number {
+    return this.#bytes[stateAt(connection)]!;
+  }
+  setState(connection: number, state: number): void {
+    this.#bytes[stateAt(connection)] = state;
+  }
+
+  flagsOf(connection: number): number {
+    return this.#bytes[flagsAt(connection)]!;
+  }
+  setFlags(connection: number, flags: number): void {
+    this.#bytes[flagsAt(connection)] = flags;
+  }
+
+  expiryOf(connection: number): number {
+    return this.#times[expiryAt(connection)]!;
+  }
+  setExpiry(connection: number, expiresMs: number): void {
+    this.#times[expiryAt(connection)] = expiresMs;
+  }
+
+  /** Of connection × 2 + direction: the caller's note on its packets, as long as the epoch stays; or 0. */
+  noteOf(found: number): number {
+    return this.tuples[wordAt(found, W_NOTE)]!;
+  }
+  note(found: number, note: number): void {
+    this.tuples[wordAt(found, W_NOTE)] = note;
   }
 
   /** Connections of the zone. */
@@ -99,7 +133,7 @@ export class ConnectionTable {
   }
 
   zoneOf(connection: number): number {
-    return zoneOf(this.tuples[connection * 2 * TUPLE_WORDS + T_KIND]!);
+    return zoneOf(this.tuples[tupleAt(connection * 2) + T_KIND]!);
   }
 
   /** connection × 2 + direction of the live connection with this tuple, or −1. Expired ones are removed on the way. */
@@ -112,7 +146,7 @@ export class ConnectionTable {
       if (entry === 0) return -1;
       if (index[at] !== hash || !this.#same(entry - 1, tuple)) continue;
       const connection = (entry - 1) >> 1;
-      if (this.expiresMs[connection]! > nowMs) return entry - 1;
+      if (this.expiryOf(connection) > nowMs) return entry - 1;
       this.remove(connection);
       return -1;
     }
@@ -138,7 +172,8 @@ export class ConnectionTable {
         entry = index[(at + 1) | 0]!;
       }
       hashes[i] = entry - 1;
-      if (entry !== 0) touched |= tuples[((entry - 1) * TUPLE_WORDS + T_KIND) | 0]!;
+      if (entry === 0) continue;
+      touched |= tuples[((entry - 1) << 4) | 0]! | tuples[((((entry - 1) >> 1) << 5) + W_NOTE) | 0]!;
     }
     this.touched = touched;
   }
@@ -162,17 +197,20 @@ export class ConnectionTable {
     const full = this.#freeCount === 0 || this.size >= this.connectionsMax;
     if (full && !this.#evict(zone, portOwner, sourceOwner(original, 0), nowMs)) return -1;
     const connection = this.#free[--this.#freeCount]!;
-    const base = connection * 2 * TUPLE_WORDS;
+    const base = tupleAt(connection * 2);
+    const other = tupleAt(connection * 2 + 1);
     for (let i = 0; i < TUPLE_WORDS; i++) {
       this.tuples[base + i] = original[i]!;
-      this.tuples[base + TUPLE_WORDS + i] = reply[i]!;
+      this.tuples[other + i] = reply[i]!;
     }
-    this.flags[connection] = 0;
+    this.setFlags(connection, 0);
+    this.note(connection * 2, 0);
+    this.note(connection * 2 + 1, 0);
     this.marks[connection] = 0;
     for (let i = 0; i < 4; i++) this.labels[connection * 4 + i] = 0;
-    this.expiresMs[connection] = nowMs + timeoutMs;
-    this.#ports[connection] = portOwner;
-    this.states[connection] = state;
+    this.setExpiry(connection, nowMs + timeoutMs);
+    this.#ports[portAt(connection)] = portOwner;
+    this.setState(connection, state);
     this.#insert(connection * 2);
     this.#insert(connection * 2 + 1);
     this.#count(connection, 1);
@@ -188,20 +226,22 @@ export class ConnectionTable {
     assert(this.size === 0, "only an empty table takes over others");
     this.#freeCount = 0;
     for (let c = this.capacity - 1; c >= 0; c--) {
-      const state = this.states[c]!;
-      const expires = this.expiresMs[c]! + shiftMs;
+      const state = this.stateOf(c);
+      const expires = this.expiryOf(c) + shiftMs;
       const isLive =
         state !== STATE_NONE && state < TIMEOUT_NAMES.length && expires > nowMs && this.#isSound(c);
       if (!isLive) {
         // A page that is not written to need not be fetched for writing.
-        if (state !== STATE_NONE) this.states[c] = STATE_NONE;
+        if (state !== STATE_NONE) this.setState(c, STATE_NONE);
         this.#free[this.#freeCount++] = c;
         continue;
       }
-      this.expiresMs[c] = expires;
+      this.setExpiry(c, expires);
+      this.note(c * 2, 0);
+      this.note(c * 2 + 1, 0);
       // What a helper knew is gone.
-      this.flags[c] = this.flags[c]! & ~(FLAG_FTP | FLAG_TFTP);
-      this.#ports[c] = this.#ports[c]! & (OWNERS - 1);
+      this.setFlags(c, this.flagsOf(c) & ~(FLAG_FTP | FLAG_TFTP));
+      this.#ports[portAt(c)] = this.#ports[portAt(c)]! & (OWNERS - 1);
       this.#insert(c * 2);
       this.#insert(c * 2 + 1);
       this.#count(c, 1);
@@ -211,11 +251,12 @@ export class ConnectionTable {
 
   /** Whether both tuples are of one kind, and nobody has either. */
   #isSound(connection: number): boolean {
-    const base = connection * 2 * TUPLE_WORDS;
     const { tuples } = this;
-    if (tuples[base + T_KIND] !== tuples[base + TUPLE_WORDS + T_KIND]) return false;
+    if (tuples[tupleAt(connection * 2) + T_KIND] !== tuples[tupleAt(connection * 2 + 1) + T_KIND])
+      return false;
     for (let d = 0; d < 2; d++) {
-      for (let i = 0; i < TUPLE_WORDS; i++) this.#wanted[i] = tuples[base + d * TUPLE_WORDS + i]!;
+      const at = tupleAt(connection * 2 + d);
+      for (let i = 0; i < TUPLE_WORDS; i++) this.#wanted[i] = tuples[at + i]!;
       if (this.find(this.#wanted, Number.NEGATIVE_INFINITY) >= 0) return false;
     }
     return true;
@@ -223,10 +264,10 @@ export class ConnectionTable {
   readonly #wanted = new Int32Array(TUPLE_WORDS);
 
   remove(connection: number): void {
-    if ((this.flags[connection]! & KNOWN_ELSEWHERE) !== 0) this.#forget(connection);
+    if ((this.flagsOf(connection) & KNOWN_ELSEWHERE) !== 0) this.#forget(connection);
     this.#delete(connection * 2);
     this.#delete(connection * 2 + 1);
-    this.states[connection] = STATE_NONE;
+    this.setState(connection, STATE_NONE);
     this.changed(connection);
     this.#free[this.#freeCount++] = connection;
     this.#count(connection, -1);
@@ -234,7 +275,7 @@ export class ConnectionTable {
 
   nextNote(): number {
     if (this.#noted === NOTES_MAX) {
-      this.notes.fill(0);
+      for (let found = 0; found < this.capacity * 2; found++) this.note(found, 0);
       this.#noted = 0;
     }
     return ++this.#noted;
@@ -243,14 +284,14 @@ export class ConnectionTable {
 
   changed(connection: number): void {
     this.epochs[connection] = (this.epochs[connection]! + 1) | 0;
-    this.notes[connection * 2] = 0;
-    this.notes[connection * 2 + 1] = 0;
+    this.note(connection * 2, 0);
+    this.note(connection * 2 + 1, 0);
   }
 
   #count(connection: number, change: number): void {
     const zone = this.zoneOf(connection);
-    const port = this.#ports[connection]!;
-    const source = sourceOwner(this.tuples, connection * 2 * TUPLE_WORDS);
+    const port = this.#ports[portAt(connection)]!;
+    const source = sourceOwner(this.tuples, tupleAt(connection * 2));
     this.#zoneCounts[zone] = this.#zoneCounts[zone]! + change;
     this.#portCounts[port] = this.#portCounts[port]! + change;
     this.#sourceCounts[source] = this.#sourceCounts[source]! + change;
@@ -267,7 +308,7 @@ export class ConnectionTable {
     const count = Math.min(this.capacity, Math.ceil(this.capacity * share));
     for (let n = 0; n < count; n++) {
       const c = (this.#swept + n) & mask;
-      if (this.states[c] !== STATE_NONE && this.expiresMs[c]! <= nowMs) this.remove(c);
+      if (this.stateOf(c) !== STATE_NONE && this.expiryOf(c) <= nowMs) this.remove(c);
     }
     this.#swept = (this.#swept + count) & mask;
   }
@@ -287,15 +328,15 @@ export class ConnectionTable {
     for (let n = 0; n < EVICTION_SAMPLE && n < this.capacity; n++) {
       const c = this.#hand;
       this.#hand = (c + 1) & (this.capacity - 1);
-      if (this.states[c] === STATE_NONE) continue;
-      if (this.expiresMs[c]! <= nowMs) {
+      if (this.stateOf(c) === STATE_NONE) continue;
+      if (this.expiryOf(c) <= nowMs) {
         this.remove(c);
         return true;
       }
       const zoneCount = this.#zoneCounts[this.zoneOf(c)]!;
-      const portCount = this.#portCounts[this.#ports[c]!]!;
-      const sourceCount = this.#sourceCounts[sourceOwner(this.tuples, c * 2 * TUPLE_WORDS)]!;
-      const answered = (this.flags[c]! & SEEN_REPLY) !== 0;
+      const portCount = this.#portCounts[this.#ports[portAt(c)]!]!;
+      const sourceCount = this.#sourceCounts[sourceOwner(this.tuples, tupleAt(c * 2))]!;
+      const answered = (this.flagsOf(c) & SEEN_REPLY) !== 0;
       const heavier = zoneCount > ownZone || (zoneCount === ownZone && portCount > ownPort);
       const alike = zoneCount === ownZone && portCount === ownPort && sourceCount >= ownSource;
       if (!heavier && (answered || !alike)) continue;
@@ -313,7 +354,7 @@ export class ConnectionTable {
   }
 
   #same(tupleIndex: number, tuple: Int32Array): boolean {
-    const base = tupleIndex * TUPLE_WORDS;
+    const base = tupleAt(tupleIndex);
     const { tuples } = this;
     for (let i = TUPLE_WORDS - 1; i >= 0; i--) if (tuples[base + i] !== tuple[i]) return false;
     return true;
@@ -322,7 +363,7 @@ export class ConnectionTable {
   #insert(tupleIndex: number): void {
     const index = this.#index;
     const mask = this.#indexMask;
-    const hash = hashTuple(this.tuples, tupleIndex * TUPLE_WORDS);
+    const hash = hashTuple(this.tuples, tupleAt(tupleIndex));
     let at = (hash << 1) & mask;
     while (index[at + 1] !== 0) at = (at + 2) & mask;
     index[at] = hash;
@@ -332,7 +373,7 @@ export class ConnectionTable {
   #delete(tupleIndex: number): void {
     const index = this.#index;
     const mask = this.#indexMask;
-    let hole = (hashTuple(this.tuples, tupleIndex * TUPLE_WORDS) << 1) & mask;
+    let hole = (hashTuple(this.tuples, tupleAt(tupleIndex)) << 1) & mask;
     while (index[hole + 1] !== tupleIndex + 1) hole = (hole + 2) & mask;
     for (let at = (hole + 2) & mask; index[at + 1] !== 0; at = (at + 2) & mask) {
       const home = (index[at]! << 1) & mask;

@@ -97,7 +97,7 @@ export class ConnectionTracker {
     const connection = found >> 1;
     let verdict = SEGMENT_VALID;
     if (isTcp) {
-      if ((this.table.flags[connection]! & FLAG_FTP) !== 0) {
+      if ((this.table.flagsOf(connection) & FLAG_FTP) !== 0) {
         if (observed.datagram.fragment === 0)
           this.ftp.normalize(connection, found & 1, segment, observed.isTranslated);
         // Its numbers change, and it cannot be told what of its text is in which fragment.
@@ -145,7 +145,7 @@ export class ConnectionTracker {
     }
     if (!observed.isTranslated) this.found = found;
     if (!dry) this.advance(observed.datagram.protocol, connection, direction, nowMs);
-    const flags = table.flags[connection]!;
+    const flags = table.flagsOf(connection);
     const isTcp = observed.datagram.protocol === TCP;
     const established = isTcp
       ? verdict !== SEGMENT_OPENING
@@ -199,7 +199,7 @@ export class ConnectionTracker {
   #watch(observed: ObservedPacket, found: number, ct: CtProgram, nowMs: number): void {
     const connection = found >> 1;
     const direction = found & 1;
-    const flags = this.table.flags[connection]!;
+    const flags = this.table.flagsOf(connection);
     if (observed.isTranslated) return;
     if ((flags & FLAG_TFTP) !== 0) {
       if (direction === ORIGINAL) watchTftp(this.table, this.expectations, connection, nowMs);
@@ -211,7 +211,7 @@ export class ConnectionTracker {
   /** The connection into the key; of an announced one the tuple told is its parent's. */
   tell(connection: number, key: Int32Array): void {
     tellConnection(this.table, connection, key);
-    if ((this.table.flags[connection]! & FLAG_RELATED) === 0) return;
+    if ((this.table.flagsOf(connection) & FLAG_RELATED) === 0) return;
     const parent = this.#opener.parentOf(connection);
     if (parent !== undefined) writeTuple(key, parent, 0);
   }
@@ -237,14 +237,14 @@ export class ConnectionTracker {
   /** The packet moves the connection on and renews its time. */
   advance(protocol: number, connection: number, direction: number, nowMs: number): void {
     const { table } = this;
-    if (direction === REPLY) table.flags[connection] = table.flags[connection]! | SEEN_REPLY;
-    const answered = (table.flags[connection]! & SEEN_REPLY) !== 0;
+    if (direction === REPLY) table.setFlags(connection, table.flagsOf(connection) | SEEN_REPLY);
+    const answered = (table.flagsOf(connection) & SEEN_REPLY) !== 0;
     let state: number;
     if (protocol === TCP) state = this.peers.stateOf(connection);
     else if (isIcmp(protocol)) state = answered ? T.ICMP_REPLIED : T.ICMP_FIRST;
     else state = answered ? T.UDP_MULTIPLE : T.UDP_SINGLE;
-    table.states[connection] = state;
-    table.expiresMs[connection] = nowMs + this.#zones.timeoutMs(table.zoneOf(connection), state);
+    table.setState(connection, state);
+    table.setExpiry(connection, nowMs + this.#zones.timeoutMs(table.zoneOf(connection), state));
   }
 }
 

@@ -285,11 +285,11 @@ export class Conntrack implements Tracker, PieceTracker {
   }
 
   noteOf(found: number): number {
-    return this.#tracker.table.notes[found]!;
+    return this.#tracker.table.noteOf(found);
   }
 
   note(found: number, note: number): void {
-    this.#tracker.table.notes[found] = note;
+    this.#tracker.table.note(found, note);
   }
 
   nextNote(): number {

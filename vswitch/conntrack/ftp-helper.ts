@@ -11,6 +11,7 @@
 // Source: RFC 959, 2428, 3022 4.4. Thread: datapath worker. Hot: no, only for connections committed with alg=ftp.
 import type { PacketPool } from "../../base/packet/index.js";
 import type { Headers } from "../flow/index.js";
+import { tupleAt } from "./connection-memory.js";
 import { type ConnectionTable, FLAG_DNAT, FLAG_SNAT, ORIGINAL } from "./connection-table.js";
 import type { Datagram } from "./datagram.js";
 import type { Expectations } from "./expectations.js";
@@ -142,8 +143,8 @@ export class FtpHelper {
     nowMs: number,
   ): void {
     const { tuples } = this.#table;
-    const original = connection * 2 * TUPLE_WORDS;
-    const reply = original + TUPLE_WORDS;
+    const original = tupleAt(connection * 2);
+    const reply = tupleAt(connection * 2 + 1);
     const { passive, address, port } = told;
     const ipv6 = isIpv6(tuples[original + T_KIND] as number);
     // Who will be called: by its own address, and by the one that the caller knows.
@@ -179,15 +180,15 @@ export class FtpHelper {
     realPort: number,
     nowMs: number,
   ): void {
-    const { tuples, marks, labels, flags } = this.#table;
+    const { tuples, marks, labels } = this.#table;
     const expectations = this.#expectations;
-    const original = connection * 2 * TUPLE_WORDS;
-    const reply = original + TUPLE_WORDS;
+    const original = tupleAt(connection * 2);
+    const reply = tupleAt(connection * 2 + 1);
     const caller = passive ? original + T_SRC : reply + T_SRC;
     const kind = tuples[original + T_KIND] as number;
     const e = expectations.add(tuples, caller, tuples, known, port, kind, nowMs);
     expectations.inherits(e, tuples, original, marks[connection] as number, labels, connection * 4);
-    const translated = flags[connection] as number;
+    const translated = this.#table.flagsOf(connection);
     if (realPort >= 0)
       expectations.translated(e, T_SRC, tuples, passive ? reply + T_SRC : original + T_SRC, realPort);
     // The one that is called knows the caller by another address.
@@ -223,8 +224,8 @@ export class FtpHelper {
   ): boolean {
     const { tuples } = this.#table;
     const wanted = this.#wanted;
-    const original = connection * 2 * TUPLE_WORDS;
-    const reply = original + TUPLE_WORDS;
+    const original = tupleAt(connection * 2);
+    const reply = tupleAt(connection * 2 + 1);
     const caller = passive ? original + T_SRC : reply + T_SRC;
     for (let i = 0; i < 4; i++) {
       wanted[T_SRC + i] = tuples[caller + i] as number;
@@ -240,7 +241,7 @@ export class FtpHelper {
     if (passive) return port !== ((tuples[original + T_PORTS] as number) & 0xffff);
     const found = this.#table.find(wanted, nowMs);
     if (found < 0) return true;
-    const other = (found ^ 1) * TUPLE_WORDS;
+    const other = tupleAt(found ^ 1);
     const otherPort = (tuples[other + T_PORTS] as number) >>> 16;
     return sameAddress(tuples, other + T_SRC, speaker) && otherPort === realPort;
   }

@@ -11,6 +11,9 @@ export {
   type ConnectionMemory,
   connectionMemory,
   connectionMemorySize,
+  expiryAt,
+  stateAt,
+  tupleAt,
 } from "./connection-memory.js";
 export { ConnectionTable } from "./connection-table.js";
 export { Conntrack, type ConntrackOptions, PICKUP_GRACE_MS } from "./conntrack.js";

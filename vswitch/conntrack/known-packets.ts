@@ -13,6 +13,7 @@ import {
 import type { PacketPool } from "../../base/packet/index.js";
 import type { CtProgram } from "../flow/index.js";
 import { translationBit } from "./connection-key.js";
+import { tupleAt } from "./connection-memory.js";
 import {
   type ConnectionTable,
   FLAG_FTP,
@@ -29,7 +30,7 @@ import { ACK, FIN, RST, Segment, SYN } from "./tcp-segment.js";
 import { STATE_NONE } from "./timeouts.js";
 import { setWord } from "./translate.js";
 import { TRANSLATED } from "./translator.js";
-import { kindOf, T_DST, T_KIND, T_PORTS, T_SRC, TCP, TUPLE_WORDS, UDP } from "./tuple.js";
+import { kindOf, T_DST, T_KIND, T_PORTS, T_SRC, TCP, UDP } from "./tuple.js";
 import { isSumRight, swapped, WordSum } from "./word-sum.js";
 
 const WATCHED = FLAG_FTP | FLAG_TFTP;
@@ -81,8 +82,8 @@ export class KnownPackets {
   pass(packet: number, found: number, ct: CtProgram, zone: number, nowMs: number): number {
     const table = this.#table;
     const connection = found >> 1;
-    if (table.states[connection] === STATE_NONE || table.expiresMs[connection]! <= nowMs) return 0;
-    const flags = table.flags[connection]!;
+    if (table.stateOf(connection) === STATE_NONE || table.expiryOf(connection) <= nowMs) return 0;
+    const flags = table.flagsOf(connection);
     if ((flags & WATCHED) !== 0 || (ct.commit && (ct.force || ct.program !== null))) return 0;
     const { view, offset, length, checksumStart } = this.#pool;
     const start = offset[packet]!;
@@ -127,7 +128,7 @@ export class KnownPackets {
   #isOf(found: number, l3: number, kind: number): boolean {
     const { tuples } = this.#table;
     const { view } = this.#pool;
-    const at = found * TUPLE_WORDS;
+    const at = tupleAt(found);
     return (
       tuples[at + T_SRC]! === view.getInt32(l3 + 12) &&
       tuples[at + T_DST]! === view.getInt32(l3 + 16) &&
@@ -174,7 +175,7 @@ export class KnownPackets {
   #translate(found: number, l3: number, protocol: number): void {
     const { tuples } = this.#table;
     const { view } = this.#pool;
-    const other = (found ^ 1) * TUPLE_WORDS;
+    const other = tupleAt(found ^ 1);
     const l4 = l3 + IPV4_SIZE;
     const isUdp = protocol === UDP;
     const covered = !isUdp ? l4 + 16 : view.getUint16(l4 + 6) !== 0 ? l4 + 6 : -1;

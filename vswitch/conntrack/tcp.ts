@@ -12,7 +12,15 @@
 // A connection that was picked up in the middle has unknown window scales; the largest is assumed, which is liberal.
 // Source: RFC 9293, 3.10.7.4 (acceptable segments), RFC 7323 (window scale), RFC 5961, 3.2 (RST); the bounds are those
 // of Guido van Rooij, Real Stateful TCP Packet Filtering in IP Filter (2000). Thread: datapath worker. Hot: yes.
-import type { ConnectionMemory } from "./connection-memory.js";
+import {
+  type ConnectionMemory,
+  peerStateAt,
+  scaleAt,
+  W_LIMIT,
+  W_SENT_END,
+  W_WINDOW_MAX,
+  wordAt,
+} from "./connection-memory.js";
 import { ACK, FIN, RST, type Segment, SYN, WINDOW_SCALE_MAX } from "./tcp-segment.js";
 import * as T from "./timeouts.js";
 
@@ -56,19 +64,28 @@ const SCALE_MASK = 0x0f;
 
 export class TcpPeers {
   /** All by connection × 2 + direction of the end that sends. */
-  readonly states: Uint8Array;
-  readonly scales: Uint8Array;
-  readonly #sentEnd: Int32Array;
-  readonly #limit: Int32Array;
-  /** The largest window that this end has announced, in bytes. */
-  readonly #windowMax: Int32Array;
+  readonly #words: Int32Array;
+  readonly #bytes: Uint8Array;
 
   constructor(memory: ConnectionMemory) {
-    this.states = memory.peerStates;
-    this.scales = memory.scales;
-    this.#sentEnd = memory.sentEnd;
-    this.#limit = memory.limit;
-    this.#windowMax = memory.windowMax;
+    this.#words = memory.words;
+    this.#bytes = memory.bytes;
+  }
+
+  /** PEER_. */
+  peerState(end: number): number {
+    return this.#bytes[peerStateAt(end)]!;
+  }
+  #setState(end: number, state: number): void {
+    this.#bytes[peerStateAt(end)] = state;
+  }
+
+  /** SCALE_ and the shift. */
+  scaleOf(end: number): number {
+    return this.#bytes[scaleAt(end)]!;
+  }
+  #setScale(end: number, scale: number): void {
+    this.#bytes[scaleAt(end)] = scale;
   }
 
   /** The connection begins with `segment` from its opener. */
@@ -79,17 +96,17 @@ export class TcpPeers {
     const scale = isSyn ? scaleOf(segment) : SCALE_UNKNOWN;
     // Who speaks in the middle of a conversation has opened it long ago.
     const isFin = (segment.flags & FIN) !== 0;
-    this.states[opener] = isSyn ? PEER_SYN_SENT : isFin ? PEER_CLOSING : PEER_ESTABLISHED;
-    this.states[other] = PEER_CLOSED;
-    this.scales[opener] = scale;
-    this.scales[other] = isSyn ? 0 : SCALE_UNKNOWN;
-    this.#sentEnd[opener] = segment.sequence + segment.span;
-    this.#limit[opener] = segment.sequence + segment.span + 1;
+    this.#setState(opener, isSyn ? PEER_SYN_SENT : isFin ? PEER_CLOSING : PEER_ESTABLISHED);
+    this.#setState(other, PEER_CLOSED);
+    this.#setScale(opener, scale);
+    this.#setScale(other, isSyn ? 0 : SCALE_UNKNOWN);
+    this.#words[wordAt(opener, W_SENT_END)] = segment.sequence + segment.span;
+    this.#words[wordAt(opener, W_LIMIT)] = segment.sequence + segment.span + 1;
     const shift = isSyn ? 0 : WINDOW_SCALE_MAX;
-    this.#windowMax[opener] = Math.max(1, segment.window << shift);
-    this.#sentEnd[other] = 0;
-    this.#limit[other] = 0;
-    this.#windowMax[other] = 1;
+    this.#words[wordAt(opener, W_WINDOW_MAX)] = Math.max(1, segment.window << shift);
+    this.#words[wordAt(other, W_SENT_END)] = 0;
+    this.#words[wordAt(other, W_LIMIT)] = 0;
+    this.#words[wordAt(other, W_WINDOW_MAX)] = 1;
   }
 
   /**
@@ -101,11 +118,11 @@ export class TcpPeers {
     const receiver = sender ^ 1;
     const { flags } = segment;
     if ((flags & (SYN | ACK)) === SYN) {
-      const state = this.states[sender]!;
-      if (state >= PEER_FIN_WAIT_2 && this.states[receiver]! >= PEER_FIN_WAIT_2) return SEGMENT_REOPENS;
+      const state = this.peerState(sender);
+      if (state >= PEER_FIN_WAIT_2 && this.peerState(receiver) >= PEER_FIN_WAIT_2) return SEGMENT_REOPENS;
       if (state <= PEER_SYN_SENT && direction === 0) {
         // It may come with another number, of an attempt after the one that we saw.
-        if (!dry && this.states[receiver] === PEER_CLOSED) this.open(connection, segment);
+        if (!dry && this.peerState(receiver) === PEER_CLOSED) this.open(connection, segment);
         return SEGMENT_OPENING;
       }
     }
@@ -114,24 +131,24 @@ export class TcpPeers {
 
   #judge(sender: number, receiver: number, segment: Segment, strict: boolean, dry: boolean): boolean {
     const { flags } = segment;
-    const first = this.states[sender]! < PEER_SYN_SENT;
-    const scale = first && (flags & SYN) !== 0 ? scaleOf(segment) : this.scales[sender]!;
+    const first = this.peerState(sender) < PEER_SYN_SENT;
+    const scale = first && (flags & SYN) !== 0 ? scaleOf(segment) : this.scaleOf(sender);
     const window = this.#windowOf(segment, scale, receiver);
-    const receiverWindow = this.#windowMax[receiver]!;
+    const receiverWindow = this.#words[wordAt(receiver, W_WINDOW_MAX)]!;
     let start = segment.sequence;
     let end = (start + segment.span) | 0;
-    let sentEnd = first ? start : this.#sentEnd[sender]!;
-    const limit = first ? (end + receiverWindow) | 0 : this.#limit[sender]!;
+    let sentEnd = first ? start : this.#words[wordAt(sender, W_SENT_END)]!;
+    const limit = first ? (end + receiverWindow) | 0 : this.#words[wordAt(sender, W_LIMIT)]!;
     // A reset of a connection that never was carries no acknowledgement worth the name.
     const acknowledges = (flags & ACK) !== 0 && !((flags & RST) !== 0 && segment.acknowledgement === 0);
-    const acknowledged = acknowledges ? segment.acknowledgement : this.#sentEnd[receiver]!;
+    const acknowledged = acknowledges ? segment.acknowledgement : this.#words[wordAt(receiver, W_SENT_END)]!;
     if (start === end) {
       // Without data it only has to be about this connection: keep-alives and window probes lie elsewhere.
       start = sentEnd;
       end = sentEnd;
     }
     // What answers first may acknowledge anything: a host that still has an older connection says so with an ACK of that.
-    const skew = first ? 0 : (this.#sentEnd[receiver]! - acknowledged) | 0;
+    const skew = first ? 0 : (this.#words[wordAt(receiver, W_SENT_END)]! - acknowledged) | 0;
     const fits =
       ((limit - end) | 0) >= 0 &&
       ((start - sentEnd + receiverWindow) | 0) >= 0 &&
@@ -141,13 +158,17 @@ export class TcpPeers {
     if (!fits && strict && !this.#lax(sender, receiver, start, end, sentEnd, limit)) return false;
     if (dry) return true;
     if (first) this.#begin(sender, receiver, segment, scale);
-    if (window > this.#windowMax[sender]!) this.#windowMax[sender] = window;
+    if (window > this.#words[wordAt(sender, W_WINDOW_MAX)]!)
+      this.#words[wordAt(sender, W_WINDOW_MAX)] = window;
     if (((end - sentEnd) | 0) > 0) sentEnd = end;
-    this.#sentEnd[sender] = sentEnd;
-    this.#limit[sender] = limit;
+    this.#words[wordAt(sender, W_SENT_END)] = sentEnd;
+    this.#words[wordAt(sender, W_LIMIT)] = limit;
     const reach = (acknowledged + Math.max(1, window)) | 0;
-    if (this.states[receiver] !== PEER_CLOSED && ((reach - this.#limit[receiver]!) | 0) >= 0)
-      this.#limit[receiver] = reach;
+    if (
+      this.peerState(receiver) !== PEER_CLOSED &&
+      ((reach - this.#words[wordAt(receiver, W_LIMIT)]!) | 0) >= 0
+    )
+      this.#words[wordAt(receiver, W_LIMIT)] = reach;
     this.#advance(sender, receiver, flags, fits || !strict);
     return true;
   }
@@ -164,15 +185,15 @@ export class TcpPeers {
     sentEnd: number,
     limit: number,
   ): boolean {
-    const state = this.states[receiver]!;
-    if (state >= PEER_SYN_SENT && state < PEER_FIN_WAIT_2 && this.states[sender]! < PEER_FIN_WAIT_2)
+    const state = this.peerState(receiver);
+    if (state >= PEER_SYN_SENT && state < PEER_FIN_WAIT_2 && this.peerState(sender) < PEER_FIN_WAIT_2)
       return false;
     return ((limit - end + ACK_SKEW_MAX) | 0) >= 0 && ((start - sentEnd + ACK_SKEW_MAX) | 0) >= 0;
   }
 
   /** The announced window in bytes. The windows of SYNs are never scaled, and later ones only where both SYNs said so. */
   #windowOf(segment: Segment, scale: number, receiver: number): number {
-    const other = this.scales[receiver]!;
+    const other = this.scaleOf(receiver);
     if ((segment.flags & SYN) !== 0) return segment.window;
     if ((scale & SCALE_UNKNOWN) !== 0 && (other & SCALE_UNKNOWN) !== 0)
       return segment.window << WINDOW_SCALE_MAX;
@@ -183,30 +204,29 @@ export class TcpPeers {
   /** The first segment of the answering end. */
   #begin(sender: number, receiver: number, segment: Segment, scale: number): void {
     const isSyn = (segment.flags & SYN) !== 0;
-    const pickedUp = (this.scales[receiver]! & SCALE_UNKNOWN) !== 0;
-    this.states[sender] = pickedUp && !isSyn ? PEER_ESTABLISHED : PEER_SYN_SENT;
+    const pickedUp = (this.scaleOf(receiver) & SCALE_UNKNOWN) !== 0;
+    this.#setState(sender, pickedUp && !isSyn ? PEER_ESTABLISHED : PEER_SYN_SENT);
     if (!isSyn) return;
-    this.scales[sender] = scale;
-    if ((scale & SCALE_KNOWN) === 0) this.scales[receiver] = this.scales[receiver]! & SCALE_UNKNOWN;
+    this.#setScale(sender, scale);
+    if ((scale & SCALE_KNOWN) === 0) this.#setScale(receiver, this.scaleOf(receiver) & SCALE_UNKNOWN);
   }
 
   #advance(sender: number, receiver: number, flags: number, certain: boolean): void {
-    const { states } = this;
     if ((flags & RST) !== 0) {
-      states[sender] = PEER_TIME_WAIT;
-      states[receiver] = PEER_TIME_WAIT;
+      this.#setState(sender, PEER_TIME_WAIT);
+      this.#setState(receiver, PEER_TIME_WAIT);
       return;
     }
-    if ((flags & FIN) !== 0 && states[sender]! < PEER_CLOSING) states[sender] = PEER_CLOSING;
+    if ((flags & FIN) !== 0 && this.peerState(sender) < PEER_CLOSING) this.#setState(sender, PEER_CLOSING);
     if (!certain || (flags & ACK) === 0) return;
-    if (states[receiver] === PEER_SYN_SENT) states[receiver] = PEER_ESTABLISHED;
-    else if (states[receiver] === PEER_CLOSING) states[receiver] = PEER_FIN_WAIT_2;
+    if (this.peerState(receiver) === PEER_SYN_SENT) this.#setState(receiver, PEER_ESTABLISHED);
+    else if (this.peerState(receiver) === PEER_CLOSING) this.#setState(receiver, PEER_FIN_WAIT_2);
   }
 
   /** The time-out that runs now. */
   stateOf(connection: number): number {
-    const a = this.states[connection * 2]!;
-    const b = this.states[connection * 2 + 1]!;
+    const a = this.peerState(connection * 2);
+    const b = this.peerState(connection * 2 + 1);
     if (a >= PEER_FIN_WAIT_2 && b >= PEER_FIN_WAIT_2) return T.TCP_CLOSE;
     if (a >= PEER_CLOSING && b >= PEER_CLOSING) return T.TCP_TIME_WAIT;
     if (b === PEER_CLOSED) return T.TCP_SYN_SENT;

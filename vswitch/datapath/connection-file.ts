@@ -91,9 +91,13 @@ export function mapConnectionFile(path: string, capacity: number, isShared = fal
 function assertSize(path: string, size: number): void {
   const there = sizeOf(path);
   if (there !== 0 && there !== size)
-    throw new PlinthError("CONNECTIONS_DIFFER", `${path} has ${there} bytes, not ${size}`, {
-      remedy: "stop the switch that runs, and start the new one",
-    });
+    throw new PlinthError(
+      "CONNECTIONS_DIFFER",
+      `${path} has ${there} bytes, not ${size}: it is for another number of connections, or of another version`,
+      {
+        remedy: "stop the switch that runs, and start the new one",
+      },
+    );
 }
 
 /** 0 when there is none. */
