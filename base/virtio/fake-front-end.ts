@@ -198,6 +198,11 @@ export class FakeFrontEnd {
     this.#announce(ring, base === 0 ? PACKED_BASE : base);
   }
 
+  /** Starts a ring that was stopped where the back-end said; the driver noticed nothing. */
+  restartRing(index: number, base: number): void {
+    this.#announce(this.rings[index]!, base);
+  }
+
   #announce({ index, callFd, kickFd }: DriverRing, base: number): void {
     this.send(wire.VHOST_USER_SET_VRING_NUM, { kind: "vringState", index, num: this.ringSize });
     this.send(wire.VHOST_USER_SET_VRING_BASE, { kind: "vringState", index, num: base });

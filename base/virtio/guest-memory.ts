@@ -160,10 +160,13 @@ export class GuestMemory {
     return -1;
   }
 
-  /** Calls `use` with every region as often as it was added, and a descriptor that stays ours. */
-  each(use: (region: VhostUserRegion, fd: number) => void): void {
+  /** Every region as often as it was added, with a descriptor that stays ours. */
+  list(): { readonly region: VhostUserRegion; readonly fd: number }[] {
+    const all: { readonly region: VhostUserRegion; readonly fd: number }[] = [];
     for (let i = 0; i < this.regionCount; i++)
-      for (let times = this.#uses[i]!; times > 0; times--) use(this.#region(i), this.#fds[i]!);
+      for (let times = this.#uses[i]!; times > 0; times--)
+        all.push({ region: this.#region(i), fd: this.#fds[i]! });
+    return all;
   }
 
   /** The region with these addresses and this size, or −1. */

@@ -11,7 +11,9 @@ export {
 export { DirtyLog } from "./dirty-log.js";
 export { GUEST_REGIONS_MAX, GuestMemory, type GuestMemoryOptions } from "./guest-memory.js";
 export { GUEST_WINDOW_SIZE_MAX, GuestWindow } from "./guest-window.js";
+export { LentRings, type WorkedRing } from "./lent-rings.js";
 export { PackedVirtqueue } from "./packed-virtqueue.js";
+export type { LentRing, RingLender, RingLoan } from "./ring-loan.js";
 export type { SplitFrames } from "./split-ring.js";
 export { SplitVirtqueue } from "./split-virtqueue.js";
 export { VhostUserBackend, type VhostUserBackendOptions } from "./vhost-user-backend.js";

@@ -4,7 +4,6 @@
 // descriptors are closed and all its memory is gone after close(). Descriptors to be polled and rung must be
 // eventfds and are made non-blocking; kicks are watched edge-triggered and never read.
 // Thread: the owner of the window. Hot: no (control messages; call() is one system call).
-import { readlinkSync } from "node:fs";
 import { PlinthError } from "../errors/index.js";
 import {
   addressOf,
@@ -14,31 +13,32 @@ import {
   type Epoll,
   MessageChannel,
   ringEventfd,
-  setNonBlocking,
 } from "../linux/index.js";
 import { DirtyLog } from "./dirty-log.js";
 import { GuestMemory } from "./guest-memory.js";
 import type { GuestWindow } from "./guest-window.js";
 import { createInflight, InflightMemory } from "./inflight-memory.js";
+import { hasFeature, negotiate } from "./negotiated-queue.js";
 import { PackedVirtqueue } from "./packed-virtqueue.js";
+import type { RingLender, RingLoan } from "./ring-loan.js";
 import { SplitVirtqueue } from "./split-virtqueue.js";
-import type { RingAddresses, VhostUserDevice, VhostUserEffect } from "./vhost-user-effects.js";
+import {
+  LEAVES_LOANS,
+  MOVING,
+  type RingAddresses,
+  type VhostUserDevice,
+  type VhostUserEffect,
+} from "./vhost-user-effects.js";
+import { closeAll, prepareEventfd, replaceFd } from "./vhost-user-fds.js";
 import { describeConnection, type HandedVhostUser } from "./vhost-user-hand-over.js";
-import { u64Reply, VhostUserSession, vringBaseReply } from "./vhost-user-session.js";
+import { CONFIG_CHANGE, u64Reply, VhostUserSession, vringBaseReply } from "./vhost-user-session.js";
 import { type MessageWithFds, VhostUserSocket } from "./vhost-user-socket.js";
 import {
   encodeVhostUserMessage,
   parseVhostUserMessage,
   VHOST_F_LOG_ALL,
-  VHOST_USER_BACKEND_CONFIG_CHANGE_MSG,
   VHOST_USER_GET_STATUS,
-  VHOST_USER_VERSION,
-  type VhostUserMessage,
-  type VhostUserRegion,
-  VIRTIO_F_IN_ORDER,
   VIRTIO_F_RING_PACKED,
-  VIRTIO_RING_F_EVENT_IDX,
-  VIRTIO_RING_F_INDIRECT_DESC,
   VIRTIO_STATUS_DEVICE_NEEDS_RESET,
 } from "./vhost-user-wire.js";
 import type { Virtqueue } from "./virtqueue.js";
@@ -67,27 +67,12 @@ export interface VhostUserBackendOptions {
 
 type Effect<Kind extends VhostUserEffect["kind"]> = Extract<VhostUserEffect, { kind: Kind }>;
 
-/** What the device must have nothing under way for. */
-const MOVING: ReadonlySet<VhostUserEffect["kind"]> = new Set<VhostUserEffect["kind"]>([
-  "features",
-  "mapMemory",
-  "removeRegion",
-  "openInflight",
-  "startRing",
-  "moveRing",
-  "stopRing",
-]);
-
-const CONFIG_CHANGE: VhostUserMessage = {
-  request: VHOST_USER_BACKEND_CONFIG_CHANGE_MSG,
-  flags: VHOST_USER_VERSION,
-  payload: { kind: "opaque", bytes: new Uint8Array() },
-};
-
 interface RunningRing {
   readonly size: number;
   addresses: RingAddresses;
   kickFd: number;
+  /** Who gets it back from another thread that works on it. */
+  lender: RingLender | undefined;
 }
 
 /** Messages handled per poll(); a peer that floods must not hold up the data path. */
@@ -107,9 +92,7 @@ export class VhostUserBackend {
   readonly #session: VhostUserSession;
   readonly #epoll: Epoll;
   #packed = false;
-  readonly #onRequest: VhostUserBackendOptions["onRequest"];
-  readonly #onConfig: VhostUserBackendOptions["onConfig"];
-  readonly #quiesce: VhostUserBackendOptions["quiesce"];
+  readonly #device: Pick<VhostUserBackendOptions, "onRequest" | "onConfig" | "quiesce">;
   readonly #channel = new MessageChannel();
   readonly #rings: (RunningRing | undefined)[];
   readonly #log: DirtyLog;
@@ -126,9 +109,7 @@ export class VhostUserBackend {
 
   constructor(options: VhostUserBackendOptions) {
     this.#epoll = options.epoll;
-    this.#onRequest = options.onRequest;
-    this.#onConfig = options.onConfig;
-    this.#quiesce = options.quiesce;
+    this.#device = options;
     this.#session = new VhostUserSession(options.device);
     this.#allowUnsealed = options.allowUnsealed ?? false;
     this.memory = new GuestMemory(options.window, { allowUnsealed: this.#allowUnsealed });
@@ -145,9 +126,9 @@ export class VhostUserBackend {
 
   /** What another process needs to go on with the connection; undefined when it cannot. Descriptors stay ours. */
   handOver(): HandedVhostUser | undefined {
+    this.recallRings();
     if (this.closedReason !== undefined || this.#backendFd[0]! >= 0) return undefined;
-    const regions: { region: VhostUserRegion; fd: number }[] = [];
-    this.memory.each((region, fd) => regions.push({ region, fd }));
+    const regions = this.memory.list();
     const rings = this.queues.map(({ base, enabled, discarding }, index) => ({
       ...{ base, enabled, discarding },
       kickFd: this.#rings[index]?.kickFd ?? -1,
@@ -157,6 +138,51 @@ export class VhostUserBackend {
     const held = { regions, rings, inflight: this.#inflight.opened, log: this.#log.range };
     const messages = describeConnection(this.#session.agreed, { ...held, logFd: this.#logFd[0]! });
     return { fd: this.#socket.fd, messages, begun: this.#socket.begun };
+  }
+
+  /**
+   * What another thread needs to work on these rings, which run, until `lender` gets them back; nobody works on them here
+   * meanwhile. Undefined while what is written is to be noted.
+   */
+  lendRings(indices: readonly number[], lender: RingLender): RingLoan | undefined {
+    if (this.closedReason !== undefined || this.#inflight.opened !== undefined) return undefined;
+    const isAble = (index: number): boolean => {
+      const { size = 0, log, broken } = this.queues[index] ?? {};
+      return size > 0 && log === undefined && broken === false && this.#rings[index]?.lender === undefined;
+    };
+    if (!indices.every(isAble)) return undefined;
+    const rings = indices.map((index) => {
+      const ring = this.#rings[index]!;
+      ring.lender = lender;
+      if (ring.kickFd >= 0) this.#epoll.remove(ring.kickFd);
+      const { size, addresses, kickFd } = ring;
+      const { base } = this.queues[index]!;
+      return { index, size, base, addresses, kickFd, callFd: this.#callFds[index]! };
+    });
+    const regions = this.memory.list();
+    return { features: this.features, allowUnsealed: this.#allowUnsealed, regions, rings };
+  }
+
+  /** Whether another thread works on the ring. */
+  isLent(index: number): boolean {
+    return this.#rings[index]?.lender !== undefined;
+  }
+
+  /** Gets every ring back that another thread works on. */
+  recallRings(): void {
+    this.#rings.forEach((ring, index) => {
+      if (ring?.lender === undefined) return;
+      const { lender } = ring;
+      ring.lender = undefined;
+      if (!lender.recall()) this.#fail("the thread that worked on its rings has ended");
+      if (ring.kickFd >= 0) this.#epoll.add(ring.kickFd, EPOLLIN | EPOLLET);
+      this.generation++;
+      const queue = this.queues[index]!;
+      this.#attach(index, ring, lender.base(index));
+      queue.broken = lender.isBroken(index);
+      queue.wantKicks(false);
+      this.call(index);
+    });
   }
 
   /** Does what the messages say; the front-end has its answers already. */
@@ -218,6 +244,7 @@ export class VhostUserBackend {
     if (this.#released) return;
     this.#released = true;
     this.closedReason ??= "closed";
+    this.recallRings();
     for (let index = 0; index < this.queues.length; index++) {
       this.#haltRing(index);
       replaceFd(this.#callFds, index, -1);
@@ -244,8 +271,9 @@ export class VhostUserBackend {
 
   /** After the connection failed, remaining effects only release what they hold. */
   #carryOut(effect: VhostUserEffect): undefined {
+    if (!LEAVES_LOANS.has(effect.kind)) this.recallRings();
     const over = this.closedReason !== undefined;
-    if (!over && MOVING.has(effect.kind)) this.#quiesce?.();
+    if (!over && MOVING.has(effect.kind)) this.#device.quiesce?.();
     switch (effect.kind) {
       case "reply":
         if (!over) this.#socket.send(effect.message);
@@ -298,10 +326,10 @@ export class VhostUserBackend {
         if (effect.fd >= 0) prepareEventfd(effect.fd, "error");
         return;
       case "deviceRequest":
-        if (!over && this.#onRequest?.(effect.request, effect.value) !== true) this.#refused = true;
+        if (!over && this.#device.onRequest?.(effect.request, effect.value) !== true) this.#refused = true;
         return;
       case "setConfig":
-        if (!over && this.#onConfig?.(effect.offset, effect.bytes) !== true) this.#refused = true;
+        if (!over && this.#device.onConfig?.(effect.offset, effect.bytes) !== true) this.#refused = true;
         return;
       case "setBackendChannel":
         if (over) return closeAll([effect.fd]);
@@ -322,13 +350,10 @@ export class VhostUserBackend {
 
   #setFeatures(features: bigint): undefined {
     this.features = features;
-    const has = (bit: number): boolean => ((features >> BigInt(bit)) & 1n) === 1n;
-    this.#layOut(has(VIRTIO_F_RING_PACKED));
+    this.#layOut(hasFeature(features, VIRTIO_F_RING_PACKED));
     for (const queue of this.queues) {
-      queue.indirect = has(VIRTIO_RING_F_INDIRECT_DESC);
-      queue.eventIndex = has(VIRTIO_RING_F_EVENT_IDX);
-      queue.inOrder = has(VIRTIO_F_IN_ORDER);
-      queue.log = has(VHOST_F_LOG_ALL) ? this.#log : undefined;
+      negotiate(queue, features);
+      queue.log = hasFeature(features, VHOST_F_LOG_ALL) ? this.#log : undefined;
     }
     this.generation++;
   }
@@ -402,7 +427,7 @@ export class VhostUserBackend {
     const { index, size, base, addresses, kickFd } = effect;
     const queue = this.queues[index]!;
     this.#haltRing(index);
-    const ring: RunningRing = { size, addresses, kickFd: -1 };
+    const ring: RunningRing = { size, addresses, kickFd: -1, lender: undefined };
     this.#rings[index] = ring;
     if (kickFd >= 0) {
       ring.kickFd = kickFd;
@@ -469,23 +494,4 @@ export class VhostUserBackend {
     this.closedReason ??= reason;
     return undefined;
   }
-}
-
-/** Puts `fd` into a column of descriptors; the one before is closed. */
-function replaceFd(column: Int32Array, index: number, fd: number): void {
-  const before = column[index]!;
-  if (before >= 0) closeFile(before);
-  column[index] = fd;
-}
-
-function closeAll(fds: readonly number[]): undefined {
-  for (const fd of fds) if (fd >= 0) closeFile(fd);
-}
-
-/** Anything but an eventfd (a pipe, a terminal) could block us when written. */
-function prepareEventfd(fd: number, purpose: string): void {
-  if (readlinkSync(`/proc/self/fd/${fd}`) !== "anon_inode:[eventfd]") {
-    throw new PlinthError("VHOST_USER_DESCRIPTOR", `the ${purpose} descriptor is no eventfd`);
-  }
-  setNonBlocking(fd);
 }

@@ -83,3 +83,24 @@ export type VhostUserEffect =
   | { readonly kind: "closeFds"; readonly fds: readonly number[] }
   /** The peer broke the protocol. */
   | { readonly kind: "close"; readonly reason: string };
+
+/** What the device must have nothing under way for. */
+export const MOVING: ReadonlySet<VhostUserEffect["kind"]> = new Set<VhostUserEffect["kind"]>([
+  "features",
+  "mapMemory",
+  "removeRegion",
+  "openInflight",
+  "startRing",
+  "moveRing",
+  "stopRing",
+]);
+
+/** What rings that another thread works on have nothing to do with. All else waits until they are back. */
+export const LEAVES_LOANS: ReadonlySet<VhostUserEffect["kind"]> = new Set<VhostUserEffect["kind"]>([
+  "reply",
+  "acknowledge",
+  "replyStatus",
+  "createInflight",
+  "setConfig",
+  "closeFds",
+]);

@@ -376,6 +376,13 @@ export function vringBaseReply(index: number, base: number): wire.VhostUserMessa
 }
 
 /** An answer of one u64. */
+/** To the front-end: the configuration space is another one. */
+export const CONFIG_CHANGE: wire.VhostUserMessage = {
+  request: wire.VHOST_USER_BACKEND_CONFIG_CHANGE_MSG,
+  flags: wire.VHOST_USER_VERSION,
+  payload: { kind: "opaque", bytes: new Uint8Array() },
+};
+
 export function u64Reply(request: number, value: bigint): wire.VhostUserMessage {
   return { request, flags: REPLY_FLAGS, payload: u64(value) };
 }
