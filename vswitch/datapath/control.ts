@@ -13,7 +13,15 @@ import { kindOf, type PortFactory } from "./port-factory.js";
 import { type PortSlot, SPEED_KBPS } from "./port-slot.js";
 import type { AddPort, BridgeCounters, DatapathMethods, PortState, RestoredConnections } from "./requests.js";
 import { SeenFlows } from "./seen-flows.js";
-import { lendPort, recallPort, relayPort, remotePort, replaceWorker } from "./served-elsewhere.js";
+import {
+  addInlet,
+  lendPort,
+  recallPort,
+  relayPort,
+  remotePort,
+  removeInlet,
+  replaceWorker,
+} from "./served-elsewhere.js";
 import { TakingOver } from "./taking-over.js";
 
 export interface ControlModules {
@@ -120,6 +128,8 @@ export function datapathMethods(modules: ControlModules): DatapathMethods {
     relayPort: ({ bridge, name, remote }) =>
       relayPort(modules, slotOf(at(bridge), name), remotePort(modules, name, remote), nowMs),
     lendPort: ({ bridge, name, remote }) => lendPort(modules, slotOf(at(bridge), name), remote, nowMs),
+    addInlet: ({ bridge, name, remote }) => addInlet(modules, slotOf(at(bridge), name), remote),
+    removeInlet: ({ bridge, name, laneId }) => removeInlet(modules, slotOf(at(bridge), name), laneId, nowMs),
     replaceWorker: (replacement) =>
       replaceWorker(modules, replacement, (bridge, name) => slotOf(at(bridge), name)),
     change: ({ bridge, parts, origin }) => {

@@ -20,7 +20,7 @@ import type {
 import { CONNECTIONS_MAX, type ConnectionFilter } from "../conntrack/index.js";
 import { pack } from "./change-parts.js";
 import { ANSWER_DEADLINE_MS, CHANGES_PER_REQUEST, LINGER_MS } from "./limits.js";
-import type { AssignmentRules } from "./port-assignment.js";
+import type { Affinity, AssignmentRules } from "./port-assignment.js";
 import { type CoreStatus, PortWorkers, type WorkerLoss } from "./port-workers.js";
 import {
   type AddPort,
@@ -131,20 +131,20 @@ export class DatapathHandle {
   }
 
   /**
-   * `core`: where somebody wants it to be served. Throws PORT_EXISTS, PORT_NUMBER_INVALID, PORT_TYPE_UNKNOWN,
+   * `affinity`: where somebody wants it to be served. Throws PORT_EXISTS, PORT_NUMBER_INVALID, PORT_TYPE_UNKNOWN,
    * PORT_OPTION_MISSING, PORT_FAILED.
    */
-  async addPort(port: AddPort, core?: number): Promise<void> {
+  async addPort(port: AddPort, affinity: Affinity = {}): Promise<void> {
     // What another process hands over comes to the worker that forwards.
     const workers = this.#follows ? undefined : this.#portWorkers;
     if (workers === undefined) {
       await this.call("addPort", port);
-      if (this.#follows) this.#followed.set(port.spec.name, { port, core });
+      if (this.#follows) this.#followed.set(port.spec.name, { port, affinity });
       return;
     }
     const { bridge, spec } = port;
     await workers.inTurn(async () => {
-      const remote = await workers.open(bridge, spec, core);
+      const remote = await workers.open(bridge, spec, affinity);
       try {
         await this.call("addPort", { ...port, remote });
       } catch (thrown) {
@@ -156,10 +156,10 @@ export class DatapathHandle {
   }
 
   /** See PortWorkers.pin(). */
-  async pinPort(name: string, core: number | undefined): Promise<boolean> {
+  async pinPort(name: string, affinity: Affinity): Promise<boolean> {
     const workers = this.#portWorkers;
     if (workers === undefined) return true;
-    return await workers.inTurn(() => workers.pin(name, core));
+    return await workers.inTurn(() => workers.pin(name, affinity));
   }
 
   /** See PortWorkers.setRules() and rebalance(). */
@@ -190,8 +190,8 @@ export class DatapathHandle {
     for (const { name } of taken.failed) this.#followed.delete(name);
     const workers = this.#portWorkers;
     // What cannot be lent stays where it is.
-    for (const { port, core } of this.#followed.values())
-      void workers?.inTurn(() => workers.adopt(port.bridge, port.spec, core)).catch(() => undefined);
+    for (const { port, affinity } of this.#followed.values())
+      void workers?.inTurn(() => workers.adopt(port.bridge, port.spec, affinity)).catch(() => undefined);
     this.#followed.clear();
     return taken;
   }
@@ -258,7 +258,7 @@ export class DatapathHandle {
 
   #follows: boolean;
   /** What the worker that forwards has opened for a successor's port workers. */
-  readonly #followed = new Map<string, { readonly port: AddPort; readonly core: number | undefined }>();
+  readonly #followed = new Map<string, { readonly port: AddPort; readonly affinity: Affinity }>();
   #sleeps = true;
 
   #onEvents({ bridge, events }: EventsMessage): void {

@@ -15,7 +15,7 @@ export { Datapath, type DatapathOptions } from "./datapath.js";
 export { BridgeModel, DatapathHandle, type DatapathHandleOptions } from "./datapath-handle.js";
 export type { BridgeEvent } from "./events.js";
 export type { PolicingConfig } from "./policer.js";
-export { ASSIGNMENTS, type Assignment, type AssignmentRules } from "./port-assignment.js";
+export { type Affinity, ASSIGNMENTS, type Assignment, type AssignmentRules } from "./port-assignment.js";
 export type { PortSpec } from "./port-factory.js";
 export { PortSlot, type PortSlotOptions, SPEED_KBPS } from "./port-slot.js";
 export type { CoreStatus, WorkerLoss } from "./port-workers.js";

@@ -73,6 +73,8 @@ export const WORKER_DEATHS_MAX = 5;
 export const WORKER_DEATHS_MS = 60_000;
 /** How long to wait before a port is opened again that its new worker could not open. */
 export const PORT_RETRY_MS = 1000;
+/** How often it is looked whether queues of guests have come or changed. */
+export const QUEUE_LOOK_MS = 250;
 /** After a change nothing is published to port workers for so long: others may follow. */
 export const PUBLISH_CALM_MS = 10;
 /** Verdicts on frames of a port that found no place, before what is published makes room. */

@@ -190,7 +190,7 @@ describe("a port worker that ends", () => {
           const modules = { datapath, banks, watch: () => undefined, unwatch: () => undefined };
           replaceWorker(
             modules,
-            { worker: lost, lane, ports: lanes },
+            { worker: lost, lane, ports: lanes, inlets: [] },
             (_, name) => slots.find((slot) => slot.port.name === name)!,
           );
           const pool = workers.renew(lost);

@@ -19,14 +19,19 @@ import {
   AWAKE,
   FarPort,
   type Homeward,
+  LANE_GENERATION,
+  LANE_JUDGED,
   LANE_LEAVES,
   LANE_LINK_UP,
   LANE_OFFLOADS,
+  LANE_QUEUES,
   LANE_SLEEP,
   LANE_STATS_AT,
+  type LentQueuesLoan,
   Neighbour,
   Outlet,
   type PortLane,
+  QueueLoan,
   RUNG,
   tellLaneError,
   WORKER_BREATHS,
@@ -47,12 +52,50 @@ interface Served extends FastPort {
   /** As it was last told. */
   error: string | undefined;
   readonly window: UsageWindow;
+  /** Queues of the port that other workers have. */
+  loans: readonly Loan[];
+  /** What has to be judged before anything is taken in: it came by the same queues, to another worker. */
+  behind: readonly Behind[];
+}
+
+interface Loan {
+  readonly loan: QueueLoan;
+  /** Of the lane by which their frames go. */
+  readonly state: Int32Array;
+}
+
+interface Behind {
+  readonly state: Int32Array;
+  /** Packets that were put into the lane. */
+  readonly handed: number;
 }
 
 /** What a port may have beside its contract. */
 interface ServedPort extends PortThatMoves {
   readonly lastError?: string;
   discard?(): void;
+  /** See VhostUserPort. */
+  readonly lendableQueues?: number;
+  readonly generation?: number;
+  lendQueues?(pairs: readonly number[], loan: QueueLoan): LentQueuesLoan | undefined;
+  recallQueues?(): void;
+  /** See LentQueues. */
+  readonly isRecalled?: boolean;
+  giveBack?(handed: number): void;
+}
+
+/** See VhostUserPort. */
+export interface LendableQueues {
+  readonly generation: number;
+  /** Bits by queue. */
+  readonly queues: number;
+}
+
+/** Queues that a worker gives another one to serve. */
+export interface LentToWorker {
+  readonly loan: LentQueuesLoan;
+  /** Packets of the port that have been put into its own lane so far. */
+  readonly handed: number;
 }
 
 export interface PortHostOptions {
@@ -68,6 +111,8 @@ export interface PortHostOptions {
 
 export class PortHost {
   readonly served: Served[] = [];
+  /** Those of them that are queues of ports which other workers have. */
+  #borrowed: readonly Served[] = [];
   breaths = 0;
   received = 0;
   sent = 0;
@@ -113,8 +158,8 @@ export class PortHost {
     return this.#doorbell;
   }
 
-  /** Serves the port from now on. */
-  add(port: Port, lane: PortLane): void {
+  /** Serves the port from now on; what is taken in is to be judged behind `behind`. */
+  add(port: Port, lane: PortLane, behind: readonly Behind[] = []): void {
     const { inward, state, verdicts } = lane;
     const one: Served = {
       port,
@@ -127,8 +172,10 @@ export class PortHost {
       window: new UsageWindow(),
       reader: new VerdictReader(verdicts),
       ...{ handed: 0, waits: false, rests: 0, left: 0 },
+      ...{ loans: [], behind },
     };
     this.served.push(one);
+    this.#borrowed = this.served.filter((each) => each.port.giveBack !== undefined);
     this.#exits.set(lane.id, this.#exitOf(one));
     this.#tell(one);
   }
@@ -179,10 +226,56 @@ export class PortHost {
     return neighbour;
   }
 
+  /**
+   * Has the worker with `workerLane` serve these queues of the port, by a lane with this state; undefined when that
+   * cannot be, as things are now.
+   */
+  lendQueues(
+    name: string,
+    pairs: readonly number[],
+    memory: SharedArrayBuffer,
+    workerLane: WorkerLane,
+    state: SharedArrayBuffer,
+  ): LentToWorker | undefined {
+    const one = this.served.find(({ port }) => port.name === name);
+    const loan = new QueueLoan({ memory, workerLane, meanwhile: () => this.returnRecalled() });
+    const lent = one?.port.lendQueues?.(pairs, loan);
+    if (one === undefined || lent === undefined) return undefined;
+    one.loans = [...one.loans, { loan, state: new Int32Array(state) }];
+    return { loan: lent, handed: one.handed };
+  }
+
+  /** No other worker serves queues of the port any more; undefined when it has none that others could serve. */
+  recallQueues(name: string): LendableQueues | undefined {
+    const one = this.served.find(({ port }) => port.name === name);
+    const port = one?.port;
+    if (one === undefined || port?.recallQueues === undefined) return undefined;
+    port.recallQueues();
+    this.#tell(one);
+    return { generation: port.generation ?? 0, queues: port.lendableQueues ?? 0 };
+  }
+
+  /** Gives back the queues that their owners want. */
+  returnRecalled(): void {
+    const all = this.#borrowed;
+    for (let i = 0; i < all.length; i++) {
+      const one = all[i]!;
+      if (one.port.isRecalled === true) one.port.giveBack?.(one.handed);
+    }
+  }
+
+  /** Queues of a port of another worker are not served any more. What has come in by them stays in the ring. */
+  forget(name: string): void {
+    const one = this.#take(name);
+    one?.port.giveBack?.(one.handed);
+    one?.port.close();
+  }
+
   /** Closes the port; what was on its way is dropped. */
   remove(name: string): void {
     const one = this.#take(name);
     if (one === undefined) return;
+    one.port.giveBack?.(one.handed);
     one.port.discard?.();
     one.port.close();
     // The ends of its rings are nobody else's any more.
@@ -213,7 +306,9 @@ export class PortHost {
     const at = this.served.findIndex(({ port }) => port.name === name);
     if (at < 0) return undefined;
     this.#exits.delete(this.served[at]!.lane.id);
-    return this.served.splice(at, 1)[0];
+    const [one] = this.served.splice(at, 1);
+    this.#borrowed = this.served.filter(({ port }) => port.giveBack !== undefined);
+    return one;
   }
 
   /** One round over all ports; returns how many packets came in or went out. */
@@ -223,6 +318,7 @@ export class PortHost {
     this.#state[WORKER_BREATHS] = this.breaths | 0;
     if (nowMs - this.#tickMs >= TICK_INTERVAL_MS) this.tick(nowMs);
     this.balance();
+    this.returnRecalled();
     let moved = 0;
     for (let i = 0; i < this.served.length; i++) moved += this.#serve(this.served[i]!);
     return moved;
@@ -230,7 +326,9 @@ export class PortHost {
 
   #serve(one: Served): number {
     let moved = this.#sendSome(one);
-    if (!one.waits || this.fast.isAlone(one)) {
+    if (one.loans.length > 0) lookAtLoans(one);
+    if (one.behind.length > 0) lookBehind(one);
+    if (one.behind.length === 0 && (!one.waits || this.fast.isAlone(one))) {
       one.waits = false;
       moved += this.#receive(one);
     }
@@ -318,6 +416,8 @@ export class PortHost {
     const { port, state } = one;
     one.stats.set(port.stats);
     state[LANE_OFFLOADS] = port.offloads ?? 0;
+    state[LANE_QUEUES] = port.lendableQueues ?? 0;
+    Atomics.store(state, LANE_GENERATION, port.generation ?? 0);
     const { lastError = "" } = port;
     if (lastError !== one.error) {
       one.error = lastError;
@@ -332,9 +432,9 @@ export class PortHost {
     Atomics.store(this.#state, WORKER_SLEEP, ASLEEP);
     let ready = this.#empties.isEmpty;
     for (let i = 0; i < this.served.length; i++) {
-      const { port, outlet, waits } = this.served[i]!;
+      const { port, outlet, waits, behind } = this.served[i]!;
       // One that waits may have more, of which it will not tell.
-      if (!port.beginSleep() || !outlet.isEmpty || waits) ready = false;
+      if (!port.beginSleep() || !outlet.isEmpty || waits || behind.length > 0) ready = false;
     }
     return ready;
   }
@@ -354,4 +454,20 @@ export class PortHost {
 /** Wakes the thread that forwards, if it sleeps. */
 function wake({ state, lane }: Served): void {
   if (Atomics.compareExchange(state, LANE_SLEEP, ASLEEP, RUNG) === ASLEEP) ringEventfd(lane.wakeFd);
+}
+
+/** Queues that are back are served behind what has come in by them. */
+function lookAtLoans(one: Served): void {
+  if (one.loans.every(({ loan }) => !loan.isOver)) return;
+  const over = one.loans.filter(({ loan }) => loan.isOver); // cold
+  one.behind = [...one.behind, ...over.map(({ loan, state }) => ({ state, handed: loan.handed }))];
+  one.loans = one.loans.filter((each) => !over.includes(each));
+}
+
+/** Forgets what has been judged, or will not be any more. */
+function lookBehind(one: Served): void {
+  one.behind = one.behind.filter(
+    ({ state, handed }) =>
+      ((Atomics.load(state, LANE_JUDGED) - handed) | 0) < 0 && Atomics.load(state, LANE_LEAVES) === 0,
+  ); // cold
 }

@@ -27,7 +27,6 @@ import {
   TX_PACKETS,
   wireLength,
 } from "../../base/packet/index.js";
-import { VerdictWriter } from "../flow/index.js";
 import { type MirrorPort, type NormalPort, TRUNK_ALL, VlanPort } from "../learn/index.js";
 import { PatchPort, RemotePort } from "../port/index.js";
 import type { PortTaps } from "./captures.js";
@@ -35,6 +34,7 @@ import { FairTurn } from "./fair-turns.js";
 import { PACKET_INS_BURST, PACKET_INS_PER_SECOND } from "./limits.js";
 import { createPolicer, type Policer, type PolicingConfig } from "./policer.js";
 import { UsageWindow } from "./port-usage.js";
+import { PublishedTables } from "./published-tables.js";
 import { PortQueues, type QosConfig } from "./queues.js";
 import { isSame, type PortSettings } from "./settings.js";
 
@@ -84,7 +84,7 @@ export class PortSlot implements NormalPort, MirrorPort {
   isMirrorOutput = false;
   queues: PortQueues | undefined;
   /** For the worker that serves the port; null when none beside ours does. */
-  published: VerdictWriter | null = null;
+  published: PublishedTables | null = null;
   /** The port, if it is the end of a patch. */
   patch: PatchPort | null = null;
   /** Who captures what comes in, and what leaves; null when nobody does. */
@@ -136,7 +136,7 @@ export class PortSlot implements NormalPort, MirrorPort {
   place(port: Port): void {
     this.port = port;
     this.patch = port instanceof PatchPort ? port : null;
-    this.published = port instanceof RemotePort ? new VerdictWriter(port.verdicts) : null;
+    this.published = port instanceof RemotePort ? new PublishedTables(port) : null;
   }
 
   /** Returns how many frames waited in queues that are no more. */

@@ -6,8 +6,8 @@ import { type Port, RX_PACKETS } from "../../base/packet/index.js";
 export interface QueuedPort extends Port {
   /** Frames that have come in, by queue. */
   readonly queueFrames?: Float64Array;
-  /** Whether each of the queues that there are now is in use. */
-  readonly queuesInUse?: readonly boolean[];
+  /** The queues that are served by it now, and whether each is in use. */
+  readonly queuesInUse?: ReadonlyMap<number, boolean>;
 }
 
 export interface QueueUsage {
@@ -43,9 +43,9 @@ export class UsageWindow {
 
   /** `each`: the share that one frame stands for. */
   usageOf(port: QueuedPort, each: number): PortUsage {
-    const { name, linkUp, queueFrames, queuesInUse = [linkUp] } = port;
+    const { name, linkUp, queueFrames, queuesInUse = new Map([[0, linkUp]]) } = port;
     const usage = this.came(port) * each;
-    const queues = queuesInUse.map((isEnabled, queue) => {
+    const queues = [...queuesInUse].map(([queue, isEnabled]) => {
       if (queueFrames === undefined) return { queue, isEnabled, usage };
       const came = Math.max(0, (queueFrames[queue] ?? 0) - (this.#queues?.[queue] ?? 0));
       return { queue, isEnabled, usage: came * each };

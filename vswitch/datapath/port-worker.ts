@@ -13,6 +13,7 @@ import {
 import { arenaSizeOf, PacketPool } from "../../base/packet/index.js";
 import { GuestWindow } from "../../base/virtio/index.js";
 import { Mailbox, type MailboxHandler, type MailboxSetup } from "../../base/worker/index.js";
+import { LentQueues } from "../port/index.js";
 import { REQUESTS_PER_TURN, SLEEP_MAX_MS, SPIN_BUSY_MS, SPIN_CALM_MS, SPIN_PACKETS } from "./limits.js";
 import { PortFactory } from "./port-factory.js";
 import { PortHost } from "./port-host.js";
@@ -59,6 +60,20 @@ const methods: PortWorkerMethods = {
     const handed = host.giveUp(name);
     handed?.fds.forEach(strikeDescriptor); // cold
     return handed;
+  },
+  lendQueues: ({ name, pairs, memory, workerLane, state }) =>
+    host.lendQueues(name, pairs, memory, workerLane, state),
+  recallQueues: ({ name }) => host.recallQueues(name),
+  serveQueues: ({ name, lent, memory, lane: loanLane, state }) => {
+    host.balance();
+    const { loan, handed } = lent;
+    const queues = new LentQueues({ name, pool, window, memory, loan });
+    host.add(queues, loanLane, [{ state: new Int32Array(state), handed }]);
+    epoll.add(queues.wakeFd, EPOLLIN);
+  },
+  forgetQueues: ({ name }) => {
+    unwatch(name);
+    host.forget(name);
   },
   meet: ({ worker, workerLane, lane: portLane }) => host.meet(worker, workerLane, portLane),
   dismiss: ({ laneId }) => host.dismiss(laneId),

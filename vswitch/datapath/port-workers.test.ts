@@ -137,7 +137,7 @@ describe("DatapathHandle with port workers", () => {
   it("closes a port and opens it again, without losing packets of the pool", async () => {
     await handle.removePort("br0", "p2");
     // One worker is to serve it alone.
-    await handle.addPort({ bridge: "br0", spec: stage.spec("p2"), ofport: 2, vlan: TRUNK }, 2);
+    await handle.addPort({ bridge: "br0", spec: stage.spec("p2"), ofport: 2, vlan: TRUNK }, { 0: 2 });
     await stage.linksUp();
     const threads = await handle.threads();
     expect(threads.map(({ isIsolated }) => isIsolated)).toEqual([false, false, true]);
@@ -166,7 +166,7 @@ describe("DatapathHandle with port workers", () => {
           peers[0]!.send(frame);
         }
         // Where the frames come from, and where they go to, in turn.
-        expect(await handle.pinPort(round % 2 === 0 ? "p1" : "p2", 1 + ((round >> 1) % 2))).toBe(true);
+        expect(await handle.pinPort(round % 2 === 0 ? "p1" : "p2", { 0: 1 + ((round >> 1) % 2) })).toBe(true);
       }
       for (const port of ports) expect(await peers[port - 1]!.take(sent.length)).toEqual(sent);
     }
@@ -178,8 +178,8 @@ describe("DatapathHandle with port workers", () => {
       DEADLINE_MS,
     );
     // What the worker that forwards serves, or is to serve, is not for them.
-    expect(await handle.pinPort("p3", 1)).toBe(false);
-    expect(await handle.pinPort("p1", 0)).toBe(false);
+    expect(await handle.pinPort("p3", { 0: 1 })).toBe(false);
+    expect(await handle.pinPort("p1", { 0: 0 })).toBe(false);
   });
 
   it("leaves nothing else with a worker to which a port is pinned, and shares ports anew by other rules", async () => {
@@ -188,8 +188,8 @@ describe("DatapathHandle with port workers", () => {
         isIsolated,
         status.ports.map(({ name }) => name).sort(),
       ]);
-    await handle.pinPort("p1", undefined);
-    await handle.pinPort("p2", 1);
+    await handle.pinPort("p1", {});
+    await handle.pinPort("p2", { 0: 1 });
     expect(await served()).toEqual([
       [false, ["p3"]],
       [true, ["p2"]],
@@ -201,7 +201,7 @@ describe("DatapathHandle with port workers", () => {
       [false, ["p1", "p2"]],
       [false, []],
     ]);
-    await handle.pinPort("p2", undefined);
+    await handle.pinPort("p2", {});
     await handle.rebalancePorts();
     expect(await served()).toEqual([
       [false, ["p3"]],

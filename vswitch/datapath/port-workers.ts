@@ -6,10 +6,17 @@ import { describeError, PlinthError } from "../../base/errors/index.js";
 import { closeFile } from "../../base/linux/index.js";
 import type { HandedPort } from "../../base/packet/index.js";
 import { createPortLane, failLane, type PortLane, type WorkerLane } from "../port/index.js";
-import { PORT_RETRY_MS, WORKER_DEATHS_MAX, WORKER_DEATHS_MS } from "./limits.js";
-import { type AssignmentRules, assignPorts, openWorkers } from "./port-assignment.js";
+import { PORT_RETRY_MS, QUEUE_LOOK_MS, WORKER_DEATHS_MAX, WORKER_DEATHS_MS } from "./limits.js";
+import {
+  type Affinity,
+  type AssignmentRules,
+  assignPorts,
+  assignQueues,
+  openWorkers,
+} from "./port-assignment.js";
 import type { PortSpec } from "./port-factory.js";
 import { PortThreads } from "./port-threads.js";
+import { QueueSpread, type SpreadPort } from "./queue-spread.js";
 import type { AddPort, DatapathMethods, RemoteLane, SharedPackets } from "./requests.js";
 import type { ThreadStatus } from "./thread-status.js";
 
@@ -23,16 +30,22 @@ const SERVED_TYPES: readonly string[] = [
   "tap",
 ];
 
-interface Served {
+interface Served extends SpreadPort {
   worker: number;
   lane: PortLane;
   readonly bridge: string;
   readonly spec: PortSpec;
   /** The worker that somebody asked for. */
   pinned: number | undefined;
+  /** Those of other queues. */
+  pins: ReadonlyMap<number, number>;
   /** False while its worker could not open it. */
   isOpen: boolean;
+  /** It is about to be looked at who serves its queues. */
+  isLooking?: boolean;
 }
+
+const NOT_ARRANGED = -2;
 
 /** A port worker that has died, and is started again. */
 export interface WorkerLoss {
@@ -54,7 +67,7 @@ export interface PortWorkersOptions {
   /** They die again and again, or cannot be started. */
   readonly onDied?: (error: PlinthError) => void;
   /** Asks the worker that forwards. */
-  readonly forward: <M extends "lendPort" | "relayPort" | "replaceWorker">(
+  readonly forward: <M extends "addInlet" | "lendPort" | "relayPort" | "removeInlet" | "replaceWorker">(
     method: M,
     body: Parameters<DatapathMethods[M]>[0],
   ) => Promise<ReturnType<DatapathMethods[M]>>;
@@ -76,6 +89,8 @@ export class PortWorkers {
   readonly #cores: readonly number[];
   readonly #threads: PortThreads;
   readonly #served = new Map<string, Served>();
+  readonly #spread: QueueSpread;
+  readonly #watch: NodeJS.Timeout;
   #rules: AssignmentRules = { assignment: "cycles", isolates: true };
   /** When workers died lately. */
   #deathsMs: readonly number[] = [];
@@ -93,6 +108,10 @@ export class PortWorkers {
       ...(lookMs === undefined ? {} : { lookMs }),
       onDied: (worker, error) => this.#onDied(worker, error),
     });
+    const { forward } = options;
+    this.#spread = new QueueSpread({ threads: this.#threads, workers: cores.length, forward });
+    this.#watch = setInterval(() => this.#look(), QUEUE_LOOK_MS);
+    this.#watch.unref();
   }
 
   /** What the worker that forwards is to know of them. */
@@ -108,15 +127,15 @@ export class PortWorkers {
   }
 
   /**
-   * Opens the port in the worker on `core`, or in the one with the fewest ports; undefined when the worker that forwards
-   * is to serve it. Throws as PortFactory.create(). In turn.
+   * Opens the port in the worker that is asked for, or in the one with the fewest ports; undefined when the worker that
+   * forwards is to serve it. Throws as PortFactory.create(). In turn.
    */
-  async open(bridge: string, spec: PortSpec, core: number | undefined): Promise<AddPort["remote"]> {
+  async open(bridge: string, spec: PortSpec, affinity: Affinity): Promise<AddPort["remote"]> {
     if (!SERVED_TYPES.includes(spec.type)) return undefined;
     const before = this.#served.get(spec.name);
     if (before !== undefined)
       throw new PlinthError("PORT_EXISTS", `bridge ${before.bridge} has a port ${spec.name}`);
-    const served = this.#place(bridge, spec, core);
+    const served = this.#place(bridge, spec, affinity);
     if (served === undefined) return undefined;
     const { worker, lane } = served;
     try {
@@ -130,9 +149,9 @@ export class PortWorkers {
   }
 
   /** Has the port served as open() would, which the worker that forwards serves now. Nothing of it is lost. In turn. */
-  async adopt(bridge: string, spec: PortSpec, core: number | undefined): Promise<void> {
+  async adopt(bridge: string, spec: PortSpec, affinity: Affinity): Promise<void> {
     if (!SERVED_TYPES.includes(spec.type) || this.#served.has(spec.name)) return;
-    const served = this.#place(bridge, spec, core);
+    const served = this.#place(bridge, spec, affinity);
     if (served === undefined) return;
     const { worker, lane } = served;
     served.isOpen = false;
@@ -148,11 +167,15 @@ export class PortWorkers {
   }
 
   /** Undefined when the worker that forwards is to serve it. */
-  #place(bridge: string, spec: PortSpec, core: number | undefined): Served | undefined {
+  #place(bridge: string, spec: PortSpec, affinity: Affinity): Served | undefined {
+    const core = affinity[0];
     const pinned = this.#workerOn(core);
     if (core === this.#options.ownCore && pinned === undefined) return undefined;
     const worker = pinned ?? this.#leastUsed();
-    const served = { worker, lane: createPortLane(this.#cores.length), bridge, spec, pinned, isOpen: true };
+    const served: Served = {
+      ...{ worker, lane: createPortLane(this.#cores.length), bridge, spec, name: spec.name },
+      ...{ pinned, pins: this.#pinsOf(affinity), isOpen: true, loans: [], arranged: NOT_ARRANGED },
+    };
     this.#served.set(spec.name, served);
     return served;
   }
@@ -170,6 +193,7 @@ export class PortWorkers {
     const served = this.#served.get(name);
     if (served === undefined) return;
     try {
+      for (const { worker } of served.loans) await this.#threads.ask(worker, "close", { name });
       await this.#threads.dismiss(served.worker, served.lane);
       if (served.isOpen) await this.#threads.ask(served.worker, "close", { name });
     } finally {
@@ -186,7 +210,9 @@ export class PortWorkers {
   async giveUpAll(
     recall: (bridge: string, spec: PortSpec, handed: HandedPort | undefined) => Promise<void>,
   ): Promise<void> {
-    for (const [name, { worker, bridge, spec, isOpen }] of [...this.#served]) {
+    for (const [name, served] of [...this.#served]) {
+      const { worker, bridge, spec, isOpen } = served;
+      await this.#spread.gather(served);
       const handed = isOpen ? await this.#threads.ask(worker, "giveUp", { name }) : undefined;
       await recall(bridge, spec, handed);
       this.#forget(name);
@@ -194,14 +220,17 @@ export class PortWorkers {
   }
 
   /**
-   * Moves the port to the worker on `core`; undefined: to any, which is where it is. False when this is nothing that can
-   * be done with it: the worker that forwards serves it, or is to. In turn.
+   * Moves the port to the worker that is asked for, if any is, and its queues to theirs. False when this is nothing that
+   * can be done with it: the worker that forwards serves it, or is to. In turn.
    */
-  async pin(name: string, core: number | undefined): Promise<boolean> {
+  async pin(name: string, affinity: Affinity): Promise<boolean> {
     const served = this.#served.get(name);
+    const core = affinity[0];
     const pinned = this.#workerOn(core);
     if (served === undefined || (core !== undefined && pinned === undefined)) return false;
     served.pinned = pinned;
+    served.pins = this.#pinsOf(affinity);
+    served.arranged = NOT_ARRANGED;
     if (pinned !== undefined && pinned !== served.worker) await this.#move(name, served, pinned);
     await this.settle();
     return true;
@@ -218,15 +247,28 @@ export class PortWorkers {
   /** Gives every port to the worker that the rules say, by how busy they are now. In turn. */
   async rebalance(): Promise<void> {
     const statuses = await this.#statuses();
-    const usage = new Map(statuses.flatMap(({ status }) => status.ports.map((one) => [one.name, one.usage])));
+    const all = statuses.flatMap(({ status }) => status.ports);
+    // Of its own queues and those that are spread: all come along, and are spread anew by what each of them takes.
+    const usage = new Map<string, number>();
+    for (const one of all) usage.set(one.name, (usage.get(one.name) ?? 0) + one.usage);
     const ports = [...this.#served].map(([name, { pinned }]) => ({
       ...{ name, pinned },
       usage: usage.get(name) ?? 0,
     }));
-    for (const [name, worker] of assignPorts(ports, this.#cores.length, this.#rules)) {
+    const queuePins = [...this.#served.values()].flatMap(({ pins }) => [...pins.values()]);
+    for (const [name, worker] of assignPorts(ports, this.#cores.length, this.#rules, queuePins)) {
       const served = this.#served.get(name)!;
       if (served.worker !== worker) await this.#move(name, served, worker);
     }
+    const loads = this.#cores.map(() => 0);
+    const usageOf = (name: string, queue: number): number =>
+      all
+        .filter((one) => one.name === name)
+        .flatMap(({ queues }) => queues)
+        .reduce((sum, one) => (one.queue === queue ? sum + one.usage : sum), 0);
+    for (const { name, worker } of this.#served.values()) loads[worker]! += usageOf(name, 0);
+    for (const served of this.#served.values())
+      await this.#arrange(served, loads, (queue) => usageOf(served.name, queue));
   }
 
   letSleep(sleeps: boolean): Promise<void> {
@@ -248,6 +290,7 @@ export class PortWorkers {
   beginEnd(): void {
     this.#isEnding = true;
     clearTimeout(this.#retry);
+    clearInterval(this.#watch);
     this.#threads.beginEnd();
   }
 
@@ -280,17 +323,21 @@ export class PortWorkers {
   async #replace(worker: number): Promise<void> {
     const lost = [...this.#served.values()].filter((one) => one.worker === worker);
     const before = lost.map(({ lane }) => lane);
+    const inlets = this.#spread.lost(this.#served.values(), worker);
+    // What the descriptors of are closed with the rest of the worker.
+    for (const one of lost) await this.#spread.forget(one);
     await this.#threads.restart(worker, async (lane) => {
       for (const one of lost) {
         one.lane = createPortLane(this.#cores.length);
         one.isOpen = false;
+        one.arranged = NOT_ARRANGED;
         failLane(one.lane, "the worker that served it has died, and is being started again");
       }
       const ports = lost.map(({ bridge, spec: { name }, lane: portLane }) => ({
         ...{ bridge, name },
         lane: portLane,
       }));
-      await this.#options.forward("replaceWorker", { worker, lane, ports });
+      await this.#options.forward("replaceWorker", { worker, lane, ports, inlets });
       for (const { wakeFd } of before) closeFile(wakeFd);
     });
     for (const one of this.#served.values())
@@ -321,6 +368,8 @@ export class PortWorkers {
   /** Frames keep their order, and none is lost that its peer has sent. */
   async #move(name: string, served: Served, worker: number): Promise<void> {
     const { bridge, lane: before, worker: from } = served;
+    await this.#spread.gather(served);
+    served.arranged = NOT_ARRANGED;
     const handed = served.isOpen ? await this.#threads.ask(served.worker, "giveUp", { name }) : undefined;
     served.worker = worker;
     served.lane = createPortLane(this.#cores.length);
@@ -329,6 +378,62 @@ export class PortWorkers {
     await this.#options.forward("relayPort", { bridge, name, remote });
     await this.#threads.dismiss(from, before);
     closeFile(before.wakeFd);
+  }
+
+  /** Guests come, go, and change how many queues they have. */
+  #look(): void {
+    if (this.#cores.length < 2) return;
+    for (const served of this.#served.values()) {
+      if (!served.isOpen || served.isLooking || !this.#spread.isDue(served)) continue;
+      served.isLooking = true;
+      void this.inTurn(async () => {
+        served.isLooking = false;
+        if (this.#served.get(served.name) === served && served.isOpen) await this.#arrange(served);
+      }).catch(() => undefined);
+    }
+  }
+
+  /** Decides who serves what of a port's queues. `loads`: what each worker has to do without them. In turn. */
+  async #arrange(
+    served: Served,
+    loads?: number[],
+    weight: (queue: number) => number = () => 1,
+  ): Promise<void> {
+    const queues = await this.#spread.gather(served);
+    if (queues.length === 0) return;
+    // Where others have as little to do, they relieve the port's own.
+    const open = this.#openWorkers();
+    const places = assignQueues(
+      { queues, pins: served.pins, weight },
+      [...open.filter((one) => one !== served.worker), ...open.filter((one) => one === served.worker)],
+      loads ?? this.#queueCounts(),
+    );
+    try {
+      await this.#spread.spread(served, places);
+    } catch (thrown) {
+      // Its memory has no place there, or the worker has just ended: it goes on as it was.
+      await this.#spread.gather(served);
+      throw thrown;
+    }
+  }
+
+  /** How many queues each worker serves. */
+  #queueCounts(): number[] {
+    const counts = this.#cores.map(() => 0);
+    for (const { worker, loans } of this.#served.values()) {
+      counts[worker]!++;
+      for (const loan of loans) counts[loan.worker]! += loan.queues.length;
+    }
+    return counts;
+  }
+
+  #pinsOf(affinity: Affinity): ReadonlyMap<number, number> {
+    const pins = new Map<number, number>();
+    for (const [queue, core] of Object.entries(affinity)) {
+      const worker = this.#workerOn(core);
+      if (queue !== "0" && worker !== undefined) pins.set(Number(queue), worker);
+    }
+    return pins;
   }
 
   #statuses(): Promise<CoreStatus[]> {
@@ -355,16 +460,18 @@ export class PortWorkers {
   }
 
   #isPinnedTo(worker: number): boolean {
-    return [...this.#served.values()].some(({ pinned }) => pinned === worker);
+    return [...this.#served.values()].some(
+      ({ pinned, pins }) => pinned === worker || [...pins.values()].includes(worker),
+    );
   }
 
   #openWorkers(): readonly number[] {
-    return openWorkers([...this.#served.values()], this.#cores.length, this.#rules.isolates);
+    const pins = [...this.#served.values()].flatMap((one) => [one.pinned, ...one.pins.values()]);
+    return openWorkers(pins, this.#cores.length, this.#rules.isolates);
   }
 
   #leastUsed(): number {
-    const load = (worker: number): number =>
-      [...this.#served.values()].filter((one) => one.worker === worker).length;
-    return this.#openWorkers().reduce((best, one) => (load(one) < load(best) ? one : best));
+    const loads = this.#queueCounts();
+    return this.#openWorkers().reduce((best, one) => (loads[one]! < loads[best]! ? one : best));
   }
 }

@@ -181,11 +181,9 @@ export class Publishing implements VerdictListener {
     this.#modules.forwarding.macs.relyNoMore();
   }
 
-  #takeBack({ published, port }: PortSlot): void {
+  #takeBack({ published }: PortSlot): void {
     if (published === null || published.count === 0) return;
-    (port as RemotePort).bank.awaitPass();
-    published.fold(this.#counted);
-    published.clear();
+    published.takeBack(this.#counted);
   }
 
   /** Counts what workers have finished so far. */

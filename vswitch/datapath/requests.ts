@@ -31,6 +31,7 @@ import type { CaptureCount, CaptureSpec } from "./capture-tap.js";
 import type { ChangePart } from "./change-parts.js";
 import type { BridgeEvent } from "./events.js";
 import type { PortSpec } from "./port-factory.js";
+import type { LendableQueues, LentToWorker } from "./port-host.js";
 import type { SeenFlow } from "./seen-flows.js";
 import type { BridgeSettings, PortSettings } from "./settings.js";
 import type { ThreadStatus } from "./thread-status.js";
@@ -96,6 +97,24 @@ export interface PortWorkerMethods {
   close(body: { readonly name: string }): void;
   /** See PortHost.giveUp(). */
   giveUp(body: { readonly name: string }): HandedPort | undefined;
+  /** See PortHost.lendQueues() and recallQueues(); `state`: of the lane by which their frames go. */
+  lendQueues(body: {
+    readonly name: string;
+    readonly pairs: readonly number[];
+    readonly memory: SharedArrayBuffer;
+    readonly workerLane: WorkerLane;
+    readonly state: SharedArrayBuffer;
+  }): LentToWorker | undefined;
+  recallQueues(body: { readonly name: string }): LendableQueues | undefined;
+  /** Serves what another worker has lent; `state`: of the port's own lane. Throws as LentQueues. */
+  serveQueues(body: {
+    readonly name: string;
+    readonly lent: LentToWorker;
+    readonly memory: SharedArrayBuffer;
+    readonly lane: PortLane;
+    readonly state: SharedArrayBuffer;
+  }): void;
+  forgetQueues(body: { readonly name: string }): void;
   /** Another port worker serves a port, or no longer by this lane; or it has ended. See PortHost. */
   meet(body: RemoteLane & { readonly workerLane: WorkerLane }): void;
   dismiss(body: { readonly laneId: number }): void;
@@ -182,6 +201,14 @@ export interface WorkerReplacement {
     readonly name: string;
     readonly lane: PortLane;
   }[];
+  /** Lanes by which it had frames of queues of other workers' ports come in. */
+  readonly inlets: readonly InletOf[];
+}
+
+export interface InletOf {
+  readonly bridge: string;
+  readonly name: string;
+  readonly laneId: number;
 }
 
 export interface Refusal {
@@ -251,6 +278,9 @@ export interface DatapathMethods {
   relayPort(body: OfBridge & { readonly name: string; readonly remote: RemoteLane }): void;
   /** A port worker is to serve the port from now on; returns what that needs to go on with it. */
   lendPort(body: OfBridge & { readonly name: string; readonly remote: RemoteLane }): HandedPort | undefined;
+  /** Frames of some queues of the port come in by this lane, too; or no longer, when what has come by it is judged. */
+  addInlet(body: OfBridge & { readonly name: string; readonly remote: RemoteLane }): void;
+  removeInlet(body: InletOf): void;
   /** A port worker has ended. Its place is taken by another one, which is to serve these ports by other lanes. */
   replaceWorker(body: WorkerReplacement): void;
   /** Returns what was refused, by its place; the rest is in force. */

@@ -2,7 +2,7 @@
 // kept over the death of one. The port keeps its place in the bridge, its flows and its counters.
 // Thread: datapath worker, between breaths.
 import { Batch, type HandedPort, type Port } from "../../base/packet/index.js";
-import { presetLane, RemotePort, type SlotBank } from "../port/index.js";
+import { type Inlet, presetLane, RemotePort, type SlotBank } from "../port/index.js";
 import type { Datapath } from "./datapath.js";
 import { giveUp, type PortThatMoves } from "./give-up.js";
 import { STOP_MAX_MS } from "./limits.js";
@@ -39,7 +39,7 @@ export function recallPort(
 ): void {
   const before = slot.port;
   if (!(before instanceof RemotePort)) return;
-  drain(modules, before, nowMs);
+  drain(modules, () => before.isDrained, nowMs);
   withdraw(modules);
   const port = modules.factory.create(spec, handed);
   putInPlace(modules, slot, port);
@@ -55,7 +55,7 @@ export function relayPort(
 ): void {
   const before = slot.port;
   if (!(before instanceof RemotePort)) return;
-  drain(modules, before, nowMs);
+  drain(modules, () => before.isDrained, nowMs);
   withdraw(modules);
   putInPlace(modules, slot, port);
   sendRest(before, port);
@@ -82,13 +82,48 @@ export function lendPort(
   return giveUp(before);
 }
 
+/** Frames of some queues of the port come in by this lane, too. */
+export function addInlet({ banks }: ServedModules, slot: PortSlot, { worker, lane }: RemoteLane): void {
+  const { port, published } = slot;
+  if (!(port instanceof RemotePort)) return;
+  published?.add(port.addInlet(lane, banks[worker]!));
+}
+
+/** Nobody puts anything into the lane any more; what is in it is judged. */
+export function removeInlet(
+  modules: ServedModules,
+  slot: PortSlot,
+  laneId: number,
+  nowMs: () => number,
+): void {
+  const inlet = inletOf(slot, laneId);
+  if (inlet === undefined) return;
+  drain(modules, () => inlet.isEmpty, nowMs);
+  withdraw(modules);
+  forgetInlet(slot, inlet);
+}
+
+function inletOf({ port }: PortSlot, laneId: number): Inlet | undefined {
+  return port instanceof RemotePort ? port.inlets.find(({ lane }) => lane.id === laneId) : undefined;
+}
+
+function forgetInlet({ port, published }: PortSlot, inlet: Inlet | undefined): void {
+  if (inlet === undefined) return;
+  published?.remove(inlet);
+  (port as RemotePort).removeInlet(inlet);
+}
+
 /** What was with the thread that has ended is lost, but for the packets themselves. */
 export function replaceWorker(
   modules: Omit<ServedModules, "factory">,
-  { worker, lane, ports }: WorkerReplacement,
+  { worker, lane, ports, inlets }: WorkerReplacement,
   slotOf: (bridge: string, name: string) => PortSlot,
 ): void {
   withdraw(modules);
+  for (const { bridge, name, laneId } of inlets) {
+    const slot = slotOf(bridge, name);
+    forgetInlet(slot, inletOf(slot, laneId));
+  }
   modules.banks[worker]!.startAnew(lane);
   for (const { bridge, name, lane: portLane } of ports)
     putInPlace(modules, slotOf(bridge, name), remotePort(modules, name, { worker, lane: portLane }));
@@ -99,8 +134,8 @@ function withdraw({ datapath }: Pick<ServedModules, "datapath">): void {
   for (const { publishing } of datapath.bridges) publishing.withdraw();
 }
 
-function drain({ datapath }: ServedModules, port: RemotePort, nowMs: () => number): void {
-  for (let i = 0; i < DRAIN_BREATHS_MAX && !port.isDrained; i++) datapath.breathe(nowMs());
+function drain({ datapath }: ServedModules, isDrained: () => boolean, nowMs: () => number): void {
+  for (let i = 0; i < DRAIN_BREATHS_MAX && !isDrained(); i++) datapath.breathe(nowMs());
 }
 
 /** The slot's counters go on counting. */

@@ -50,12 +50,12 @@ beforeAll(async () => {
   for (const [i, [name, core]] of PORTS.entries()) {
     const mac = Uint8Array.of(2, 0, 0, 0, 0, i);
     const spec = { name, type: "stream", options: { path: join(dir, name) }, mac, mtu: 1500 };
-    await handle.addPort({ bridge: "br0", spec, ofport: i + 1, vlan: TRUNK }, core);
+    await handle.addPort({ bridge: "br0", spec, ofport: i + 1, vlan: TRUNK }, { 0: core });
   }
   // The kernel gives such a device to one process at a time, and only once.
   if (probeFacility("tap").available) {
     const spec = { name: TAP, type: "tap", options: {}, mac: Uint8Array.of(2, 0, 0, 0, 0, 9), mtu: 1500 };
-    await handle.addPort({ bridge: "br0", spec, ofport: 9, vlan: TRUNK }, 1);
+    await handle.addPort({ bridge: "br0", spec, ofport: 9, vlan: TRUNK }, { 0: 1 });
   }
   await linksUp();
   // There and back between the ports of either worker, and never from one to the other.

@@ -72,4 +72,4 @@ export { EVERY_OPTION, NXT_TLV_TABLE_MOD, TunnelOptions } from "./tunnel-options
 export { V_AT, V_DROP, type Verdict } from "./verdict.js";
 export { NOT_FOUND } from "./verdict-cache.js";
 export { UNPUBLISHED, VerdictReader } from "./verdict-reader.js";
-export { type Fate, type Station, VerdictWriter } from "./verdict-writer.js";
+export { type Counted, type Fate, type Station, VerdictWriter } from "./verdict-writer.js";

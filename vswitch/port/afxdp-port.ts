@@ -97,8 +97,9 @@ export class AfxdpPort implements Port {
   }
 
   /** Whether each queue is in use; all that were asked for are, or none. */
-  get queuesInUse(): readonly boolean[] {
-    return [...this.queueFrames].map(() => this.linkUp && this.#sockets.length > 0); // cold
+  get queuesInUse(): ReadonlyMap<number, boolean> {
+    const isInUse = this.linkUp && this.#sockets.length > 0;
+    return new Map([...this.queueFrames.keys()].map((queue) => [queue, isInUse])); // cold
   }
 
   rx(batch: Batch): number {

@@ -33,6 +33,9 @@ export const LANE_JUDGED = 4;
 export const LANE_LEAVES = 5;
 /** Counts what other port workers have dropped since the port's crossings were full. */
 export const LANE_LOST = 6;
+/** Bits by queue: which of the guest's queues other port workers could serve, and the number of the state that it is of. */
+export const LANE_QUEUES = 7;
+export const LANE_GENERATION = 8;
 /** The port's counters, as of its last breath: where in the state, in bytes. */
 export const LANE_STATS_AT = 64;
 export const LANE_ERROR_AT = 128;
@@ -89,8 +92,11 @@ const HOLDS_UP_MAX_MS = 1000;
 
 let lanes = 0;
 
-/** For a port that one of so many port workers serves. The descriptor is the caller's to close. */
-export function createPortLane(workers = 1): PortLane {
+/**
+ * For a port that one of so many port workers serves. The descriptor is the caller's to close; a lane for some queues of
+ * a port has that of the port's own.
+ */
+export function createPortLane(workers = 1, wakeFd = createEventfd()): PortLane {
   return {
     id: ++lanes,
     inward: SlotRing.memory(LANE_PACKETS),
@@ -98,7 +104,7 @@ export function createPortLane(workers = 1): PortLane {
     crossings: Array.from({ length: workers }, () => SlotRing.memory(LANE_PACKETS)),
     verdicts: new SharedArrayBuffer(publishedSize(LANE_VERDICTS)),
     state: new SharedArrayBuffer(LANE_ERROR_AT + LANE_ERROR_SIZE_MAX),
-    wakeFd: createEventfd(),
+    wakeFd,
   };
 }
 
@@ -147,14 +153,29 @@ export function createHomeward(workers: number, packets: number): Homeward {
  */
 export function awaitPass(state: Int32Array): void {
   const burst = Atomics.load(state, WORKER_JUDGES);
-  if ((burst & 1) === 0) return;
+  if ((burst & 1) === 1) awaitWord(state, WORKER_JUDGES, burst, state);
+}
+
+/**
+ * Returns true when the word is no longer `value`, which the worker with this state is about to change; false when that
+ * has ended. One that takes too long is ended.
+ */
+export function awaitWord(
+  words: Int32Array,
+  at: number,
+  value: number,
+  state: Int32Array,
+  meanwhile?: () => void,
+): boolean {
   let sinceMs = 0;
-  for (let looks = 0; Atomics.load(state, WORKER_JUDGES) === burst; looks++) {
-    if (Atomics.load(state, WORKER_GONE) === 1) return;
+  for (let looks = 0; Atomics.load(words, at) === value; looks++) {
+    if (Atomics.load(state, WORKER_GONE) === 1) return false;
+    meanwhile?.();
     if (looks < LOOKS_MAX) continue;
     const nowMs = performance.now(); // cold
     if (looks === LOOKS_MAX) sinceMs = nowMs;
     if (nowMs - sinceMs > HOLDS_UP_MAX_MS) Atomics.store(state, WORKER_HOLDS_UP, 1);
-    Atomics.wait(state, WORKER_JUDGES, burst, 1);
+    Atomics.wait(words, at, value, 1);
   }
+  return true;
 }

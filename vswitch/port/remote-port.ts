@@ -1,29 +1,24 @@
 // A port that another thread serves (port-host.ts), as the thread that forwards sees it: what comes in is taken from a
 // ring, and what leaves put into another one, with all that is known of the packets. Nothing is copied but what others
-// still hold too.
-// Invariant: frames keep their order. Thread: the worker that forwards. Hot: yes.
+// still hold too. Some of its queues may be served by further threads, each with a ring of its own (inlet.ts).
+// Invariant: frames keep their order, queue by queue. Thread: the worker that forwards. Hot: yes.
 import { drainEventfd } from "../../base/linux/index.js";
 import {
   type Batch,
   createPortCounters,
   type PacketPool,
-  PORT_STATS_LENGTH,
   type Port,
   type PortCounters,
   SlotRing,
   TX_DROPPED,
 } from "../../base/packet/index.js";
+import { Inlet } from "./inlet.js";
 import {
-  ASLEEP,
-  AWAKE,
   LANE_ERROR_AT,
   LANE_ERROR_SIZE,
-  LANE_JUDGED,
   LANE_LINK_UP,
   LANE_LOST,
   LANE_OFFLOADS,
-  LANE_SLEEP,
-  LANE_STATS_AT,
   type PortLane,
 } from "./port-lane.js";
 import type { SlotBank } from "./slot-bank.js";
@@ -40,20 +35,17 @@ export class RemotePort implements Port {
   readonly wakeFd: number;
   /** Of the worker that serves the port. */
   readonly bank: SlotBank;
+  /** The port's own first. */
+  inlets: readonly Inlet[];
   readonly #pool: PacketPool;
   readonly #lane: PortLane;
-  readonly #inward: SlotRing;
   readonly #outward: SlotRing;
   readonly #state: Int32Array;
   readonly #stats = createPortCounters();
-  /** The other thread's counters, and what they were when they were last added to ours. */
-  readonly #theirs: Float64Array;
-  readonly #seen = createPortCounters();
   /** Of LANE_LOST, how much has been counted. */
   #lost = 0;
-  /** Packets that were taken from the ring, and of how many of them the other thread knows that they have been judged. */
-  #taken = 0;
-  #judged = 0;
+  /** The inlet that is asked first, in turn. */
+  #turn = 0;
 
   constructor({ name, lane, bank }: RemotePortOptions) {
     this.name = name;
@@ -62,27 +54,32 @@ export class RemotePort implements Port {
     this.bank = bank;
     this.#pool = bank.pool;
     this.#pool.holdsOffloads = true;
-    this.#inward = new SlotRing(lane.inward);
+    this.inlets = [new Inlet(lane, bank)];
     this.#outward = new SlotRing(lane.outward);
     this.#state = new Int32Array(lane.state);
-    this.#theirs = new Float64Array(lane.state, LANE_STATS_AT, PORT_STATS_LENGTH);
   }
 
   get laneId(): number {
     return this.#lane.id;
   }
 
-  /** Where verdicts on what comes in by the port are published. */
-  get verdicts(): SharedArrayBuffer {
-    return this.#lane.verdicts;
+  /** Frames of some of its queues come in by this lane, too, from now on. It has the port's wakeFd. */
+  addInlet(lane: PortLane, bank: SlotBank): Inlet {
+    const inlet = new Inlet(lane, bank);
+    this.inlets = [...this.inlets, inlet];
+    return inlet;
+  }
+
+  /** What is left in its ring is not taken any more. */
+  removeInlet(inlet: Inlet): void {
+    inlet.addCounters(this.#stats);
+    inlet.end();
+    this.inlets = this.inlets.filter((one) => one !== inlet);
   }
 
   get stats(): PortCounters {
-    for (let i = 0; i < PORT_STATS_LENGTH; i++) {
-      const now = this.#theirs[i]!;
-      this.#stats[i] = this.#stats[i]! + now - this.#seen[i]!;
-      this.#seen[i] = now;
-    }
+    const { inlets } = this;
+    for (let i = 0; i < inlets.length; i++) inlets[i]!.addCounters(this.#stats);
     const lost = Atomics.load(this.#state, LANE_LOST);
     this.#stats[TX_DROPPED] = this.#stats[TX_DROPPED]! + ((lost - this.#lost) | 0);
     this.#lost = lost;
@@ -104,26 +101,16 @@ export class RemotePort implements Port {
   }
 
   rx(batch: Batch): number {
-    this.#tellJudged();
-    this.bank.balance();
+    const { inlets } = this;
     const before = batch.length;
-    while (batch.room > 0) {
-      const packet = this.#inward.take();
-      if (packet < 0) break;
-      this.bank.back(packet);
-      batch.push(packet);
+    const count = inlets.length;
+    if (count === 1) inlets[0]!.take(batch);
+    else {
+      // Every one of them is asked: it is told, too, what has been judged.
+      for (let i = 0; i < count; i++) inlets[(this.#turn + i) % count]!.take(batch);
+      this.#turn = (this.#turn + 1) % count;
     }
-    if (batch.length === before) return 0;
-    this.#inward.release();
-    this.#taken = (this.#taken + batch.length - before) | 0;
     return batch.length - before;
-  }
-
-  /** What was taken before has been judged since, and left. */
-  #tellJudged(): void {
-    if (this.#judged === this.#taken) return;
-    this.#judged = this.#taken;
-    Atomics.store(this.#state, LANE_JUDGED, this.#judged);
   }
 
   tx(batch: Batch): void {
@@ -148,23 +135,23 @@ export class RemotePort implements Port {
   }
 
   tick(): void {
-    this.bank.balance();
+    for (let i = 0; i < this.inlets.length; i++) this.inlets[i]!.bank.balance();
   }
 
   beginSleep(): boolean {
-    this.#tellJudged();
-    Atomics.store(this.#state, LANE_SLEEP, ASLEEP);
-    return this.#inward.isEmpty;
+    let isQuiet = true;
+    for (let i = 0; i < this.inlets.length; i++) if (!this.inlets[i]!.beginSleep()) isQuiet = false;
+    return isQuiet;
   }
 
   endSleep(): void {
-    Atomics.store(this.#state, LANE_SLEEP, AWAKE);
+    for (let i = 0; i < this.inlets.length; i++) this.inlets[i]!.endSleep();
     drainEventfd(this.wakeFd);
   }
 
   /** Whether nothing has come in that was not taken. */
   get isDrained(): boolean {
-    return this.#inward.isEmpty;
+    return this.inlets.every(({ isEmpty }) => isEmpty); // cold
   }
 
   /**

@@ -124,8 +124,8 @@ export class TapPort implements Port {
   }
 
   /** Whether each queue is in use. */
-  get queuesInUse(): readonly boolean[] {
-    return this.#fds.map(() => this.linkUp); // cold
+  get queuesInUse(): ReadonlyMap<number, boolean> {
+    return new Map(this.#fds.map((_, queue) => [queue, this.linkUp])); // cold
   }
 
   rx(batch: Batch): number {

@@ -32,7 +32,10 @@ import {
 import { flowHash } from "./flow-spread.js";
 import { FramesFromGuest } from "./frames-from-guest.js";
 import { FramesToGuest } from "./frames-to-guest.js";
+import type { LentQueuesLoan } from "./lent-queues.js";
+import type { QueueLoan } from "./queue-loan.js";
 import { rarpFrame } from "./rarp-frame.js";
+import { type ActiveQueue, TransmitQueues } from "./transmit-queues.js";
 import { decodeHanded, encodeHanded } from "./vhost-user-handed.js";
 import {
   HEADER_SIZE,
@@ -61,22 +64,12 @@ export interface VhostUserPortOptions {
   readonly handed?: HandedPort;
 }
 
-/** An active queue and the number of its ring. */
-interface ActiveQueue {
-  readonly queue: Virtqueue;
-  readonly ring: number;
-  /** The driver was shown something, and is still to be asked whether it wants to be called. */
-  isUnsettled: boolean;
-}
-
 /** Kicks of every ring, the connection and the socket that listens: endSleep() takes all of them at once. */
 const WAKERS_MAX = 2 * QUEUE_PAIRS_MAX + 2;
 
 export class VhostUserPort implements Port {
   readonly name: string;
   readonly stats = createPortCounters();
-  /** Frames that have come in, by queue pair. */
-  readonly queueFrames = new Float64Array(QUEUE_PAIRS_MAX);
   readonly wakeFd: number;
   linkUp = false;
   offloads = NO_FORMAT.offloads;
@@ -87,11 +80,12 @@ export class VhostUserPort implements Port {
   readonly #epoll = new Epoll(WAKERS_MAX);
   readonly #link: UnixLink;
   #backend: VhostUserBackend | undefined = undefined;
-  /** The guest's receive and transmit queues in use. */
+  /** The guest's receive queues in use, and its transmit queues that are served here. */
   #receives: readonly ActiveQueue[] = [];
-  #transmits: readonly ActiveQueue[] = [];
-  /** Of the transmit queues, the one that is asked first, in turn: a busy one must not keep the others waiting. */
-  #turn = 0;
+  readonly #transmits: TransmitQueues;
+  readonly #kicks = (ring: number): boolean => (this.#backend as VhostUserBackend).kicks(ring);
+  /** Who may still have queues of the guest. */
+  #loans: readonly QueueLoan[] = [];
   /** Frames of a batch by receive queue, when there are several. */
   readonly #spread = Array.from({ length: QUEUE_PAIRS_MAX }, () => new Batch());
   #generation = -1;
@@ -112,6 +106,8 @@ export class VhostUserPort implements Port {
     this.#pool = options.pool;
     this.#fromGuest = new FramesFromGuest(options.pool, options.window, this.stats);
     this.#toGuest = new FramesToGuest(options.pool, options.window, this.stats);
+    const call = (ring: number): void => (this.#backend as VhostUserBackend).call(ring);
+    this.#transmits = new TransmitQueues({ pool: options.pool, fromGuest: this.#fromGuest, call });
     this.wakeFd = this.#epoll.fd;
     const { path, role, mode, handed } = options;
     const known = handed === undefined ? undefined : decodeHanded(handed);
@@ -144,24 +140,62 @@ export class VhostUserPort implements Port {
   }
 
   /** Of the transmit queues that the driver has set up, whether each is in use; one that is not, while there are none. */
-  get queuesInUse(): readonly boolean[] {
-    const rings = this.#backend?.queues ?? [];
-    const inUse = rings
-      .filter(({ size }, ring) => ring % 2 === 1 && size > 0) // cold
-      .map(({ enabled }) => this.linkUp && enabled); // cold
-    return inUse.length === 0 ? [false] : inUse;
+  get queuesInUse(): ReadonlyMap<number, boolean> {
+    const inUse = new Map<number, boolean>();
+    const backend = this.#backend;
+    for (let ring = 1; ring < (backend?.queues.length ?? 0); ring += 2) {
+      const { size, enabled } = backend!.queues[ring]!;
+      if (size > 0 && !backend!.isLent(ring)) inUse.set(ring >> 1, this.linkUp && enabled);
+    }
+    return inUse.size === 0 ? new Map([[0, false]]) : inUse;
+  }
+
+  /** Frames that have come in by the queues that are served here, by queue pair. */
+  get queueFrames(): Float64Array {
+    return this.#transmits.frames;
+  }
+
+  /** Bits by queue pair: whose transmit queues another thread could serve. All but the first one that is in use. */
+  get lendableQueues(): number {
+    let queues = 0;
+    for (let i = 0; i < this.#transmits.all.length; i++) {
+      const { ring, queue } = this.#transmits.at(i);
+      if (queue.log === undefined && !queue.broken) queues |= 1 << (ring >> 1);
+    }
+    return queues & (queues - 1);
+  }
+
+  /** Another one for every change of what lendableQueues says that others have not made themselves. */
+  get generation(): number {
+    return this.#generation;
+  }
+
+  /** Has somebody else serve the transmit queues of these pairs; undefined when that cannot be, as things are now. */
+  lendQueues(pairs: readonly number[], loan: QueueLoan): LentQueuesLoan | undefined {
+    const backend = this.#backend;
+    if (backend === undefined || this.#generation !== backend.generation) return undefined;
+    if (pairs.some((pair) => ((this.lendableQueues >>> pair) & 1) === 0)) return undefined;
+    const rings = backend.lendRings(
+      pairs.map((pair) => 2 * pair + 1),
+      loan,
+    );
+    if (rings === undefined) return undefined;
+    loan.offer(rings);
+    this.#loans = [...this.#loans.filter(({ isOver }) => !isOver), loan];
+    this.#transmits.all = this.#transmits.all.filter(({ ring }) => !backend.isLent(ring));
+    return { ...rings, mtu: this.#mtu };
+  }
+
+  /** Nobody else serves queues of the guest any more. */
+  recallQueues(): void {
+    this.#backend?.recallRings();
+    this.#loans = [];
+    this.tick(0);
   }
 
   rx(batch: Batch): number {
     if (this.#announcement !== undefined) return this.#announce(batch, this.#announcement);
-    const queues = this.#transmits;
-    if (queues.length === 1) return this.#take(queues[0] as ActiveQueue, batch, batch.room);
-    let count = 0;
-    const first = this.#turn;
-    for (let i = 0; i < queues.length; i++)
-      count += this.#take(queues[(first + i) % queues.length] as ActiveQueue, batch, batch.room);
-    if (count > 0) this.#turn = first + 1;
-    return count;
+    return this.#transmits.rx(batch);
   }
 
   tx(batch: Batch): void {
@@ -174,31 +208,27 @@ export class VhostUserPort implements Port {
 
   /** Looks whether there is anything for rx(), or for beginDirect(), which takes of what was there then. */
   look(): boolean {
-    if (this.#announcement !== undefined) return true;
-    const queues = this.#transmits;
-    for (let i = 0; i < queues.length; i++) if ((queues[i] as ActiveQueue).queue.available() > 0) return true;
-    return false;
+    return this.#announcement !== undefined || this.#transmits.look();
   }
 
   /** How many queues there are whose frames may be taken where they lie; 0: they cannot. Their numbers are below that. */
   get directSources(): number {
     if (this.#announcement !== undefined || this.#format.headerSize !== HEADER_SIZE) return 0;
-    return this.#transmits.length;
+    return this.#transmits.all.length;
   }
 
   /** The queue whose turn it is; the others follow by their numbers. */
   get firstSource(): number {
-    const count = this.#transmits.length;
-    return count === 1 ? 0 : this.#turn % count;
+    return this.#transmits.first;
   }
 
   directSource(source: number): Virtqueue {
-    return (this.#transmits[source] as ActiveQueue).queue;
+    return this.#transmits.at(source).queue;
   }
 
   /** The next turn is another queue's. */
   turn(): void {
-    this.#turn++;
+    this.#transmits.turn();
   }
 
   /**
@@ -206,9 +236,9 @@ export class VhostUserPort implements Port {
    * were any are they to be given back, by endDirect().
    */
   beginDirect(source: number, limit: number): number {
-    const { queue } = this.#transmits[source] as ActiveQueue;
+    const { queue } = this.#transmits.at(source);
     // look() has counted, and where there is but one, it was that one's.
-    if (this.#transmits.length > 1 && queue.available() === 0) return 0;
+    if (this.#transmits.all.length > 1 && queue.available() === 0) return 0;
     return this.#fromGuest.begin(queue, limit);
   }
 
@@ -217,18 +247,18 @@ export class VhostUserPort implements Port {
    * settleDirect() is to follow that was not to follow before; it must before the breath ends.
    */
   endDirect(source: number, batch: Batch, from: number, taken: number, sizeBytes: number): boolean {
-    const one = this.#transmits[source] as ActiveQueue;
+    const one = this.#transmits.at(source);
     const before = this.stats[RX_PACKETS] as number;
     this.stats[RX_PACKETS] = before + from;
     this.stats[RX_BYTES] = (this.stats[RX_BYTES] as number) + sizeBytes;
     this.#fromGuest.end(one.queue, batch, from, taken);
-    this.#count(one.ring, (this.stats[RX_PACKETS] as number) - before);
+    this.#transmits.count(one.ring, (this.stats[RX_PACKETS] as number) - before);
     return this.#show(one);
   }
 
   /** Takes up to `limit` frames of the source as rx() does. */
   takeFrom(source: number, batch: Batch, limit: number): number {
-    return this.#take(this.#transmits[source] as ActiveQueue, batch, limit);
+    return this.#transmits.take(this.#transmits.at(source), batch, limit);
   }
 
   /** Shows the driver what was given back; true when the port was settled before. */
@@ -243,7 +273,7 @@ export class VhostUserPort implements Port {
   /** Calls the driver for what endDirect() and giveDirect() have shown it, where it wants that; behind a fence(). */
   settleDirect(): void {
     this.#isUnsettled = false;
-    this.#settle(this.#transmits);
+    this.#settle(this.#transmits.all);
     this.#settle(this.#receives);
   }
 
@@ -298,27 +328,24 @@ export class VhostUserPort implements Port {
     }
     const backend = this.#backend;
     if (!backend.poll()) this.#disconnect(backend.closedReason ?? "closed");
+    else if (this.#hasLost) this.#disconnect("the thread that served its queues has ended");
     else if (backend.generation !== this.#generation) this.#refresh(backend);
     else if (this.linkUp) this.#lookForBroken(backend);
     for (let ring = 1; ring < backend.queues.length; ring += 2) this.#discard(backend, ring);
   }
 
+  get #hasLost(): boolean {
+    for (let i = 0; i < this.#loans.length; i++) if ((this.#loans[i] as QueueLoan).isLost) return true;
+    return false;
+  }
+
   beginSleep(): boolean {
     if (this.#announcement !== undefined) return false;
-    let quiet = true;
-    for (let i = 0; i < this.#transmits.length; i++) {
-      const { queue, ring } = this.#transmits[i] as ActiveQueue;
-      if (!(this.#backend as VhostUserBackend).kicks(ring)) return false;
-      queue.wantKicks(true);
-      if (queue.available() > 0) quiet = false;
-    }
-    return quiet;
+    return this.#transmits.beginSleep(this.#kicks);
   }
 
   endSleep(): void {
-    for (let i = 0; i < this.#transmits.length; i++) {
-      (this.#transmits[i] as ActiveQueue).queue.wantKicks(false);
-    }
+    this.#transmits.endSleep();
     // Kicks are edge-triggered: taking the events is what makes wakeFd quiet again.
     this.#epoll.wait(0);
   }
@@ -349,29 +376,14 @@ export class VhostUserPort implements Port {
     this.#backend?.close();
     this.#backend = undefined;
     this.#receives = [];
-    this.#transmits = [];
+    this.#transmits.all = [];
+    this.#loans = [];
     this.#generation = -1;
     this.#mtu = 0;
     this.#announcement = undefined;
     this.offloads = NO_FORMAT.offloads;
     this.linkUp = false;
     this.#link.lost(reason);
-  }
-
-  #take({ queue, ring }: ActiveQueue, batch: Batch, most: number): number {
-    const waiting = queue.available();
-    if (waiting === 0) return 0;
-    const limit = Math.min(waiting, most, this.#pool.available);
-    if (limit === 0) return 0;
-    const count = this.#fromGuest.take(queue, batch, limit);
-    this.#count(ring, count);
-    if (queue.publish()) (this.#backend as VhostUserBackend).call(ring);
-    return count;
-  }
-
-  #count(ring: number, frames: number): void {
-    const { queueFrames } = this;
-    queueFrames[ring >> 1] = (queueFrames[ring >> 1] as number) + frames;
   }
 
   /** The packets stay the caller's. */
@@ -460,10 +472,10 @@ export class VhostUserPort implements Port {
     if (format.sendsUndone) this.#pool.holdsOffloads = true;
     const active = backend.queues
       .map((queue, ring): ActiveQueue => ({ queue, ring, isUnsettled: false }))
-      .filter(({ queue }) => queue.size > 0 && queue.enabled);
+      .filter(({ queue, ring }) => queue.size > 0 && queue.enabled && !backend.isLent(ring));
     this.#receives = active.filter(({ ring }) => ring % 2 === 0);
-    this.#transmits = active.filter(({ ring }) => ring % 2 === 1);
-    this.linkUp = this.#receives.length > 0 && this.#transmits.length > 0;
+    this.#transmits.all = active.filter(({ ring }) => ring % 2 === 1);
+    this.linkUp = this.#receives.length > 0 && this.#transmits.all.length > 0;
     if (this.linkUp) this.#link.settled();
   }
 }

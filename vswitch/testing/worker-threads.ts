@@ -32,7 +32,7 @@ export class WorkerThreads {
     for (const [i, core] of cores.entries())
       await handle.addPort(
         { bridge: "br0", spec: threads.spec(`p${i + 1}`), ofport: i + 1, vlan: TRUNK },
-        core,
+        core === undefined ? {} : { 0: core },
       );
     await threads.linksUp();
     return threads;

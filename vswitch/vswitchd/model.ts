@@ -3,7 +3,13 @@
 import type { QueueStats } from "../../base/openflow/index.js";
 import type { TlsFiles } from "../../base/tls/index.js";
 import type { ZoneTimeouts } from "../conntrack/index.js";
-import type { BridgeCounters, PolicingConfig, QosConfig, TrackingCounters } from "../datapath/index.js";
+import type {
+  Affinity,
+  BridgeCounters,
+  PolicingConfig,
+  QosConfig,
+  TrackingCounters,
+} from "../datapath/index.js";
 import type { DropReport } from "../flow/index.js";
 import type { MacTableStats, MirrorConfig, MirrorStats, VlanConfig } from "../learn/index.js";
 import type { FlowTableConfig } from "./read-flow-tables.js";
@@ -77,8 +83,8 @@ export interface PortConfig {
   readonly isProtected: boolean;
   readonly policing: PolicingConfig;
   readonly qos: QosConfig | undefined;
-  /** The processor whose worker is to serve it; absent: any. */
-  readonly core?: number;
+  /** The processors whose workers are to serve its queues; absent: any. */
+  readonly affinity?: Affinity;
   /** Columns that are set and have no effect. */
   readonly unsupported: readonly string[];
   readonly ofportRequest: number | undefined;

@@ -125,11 +125,11 @@ function changeable({
   policing,
   qos,
   unsupported,
-  core,
+  affinity,
   macAddress,
   mtu,
 }: NumberedPort): Omit<NumberedPort, DeviceField> {
-  const more = core === undefined ? {} : { core };
+  const more = affinity === undefined ? {} : { affinity };
   return { vlan, isProtected, policing, qos, unsupported, macAddress, mtu, ...more };
 }
 

@@ -190,7 +190,7 @@ function readPort(
     const type = name === bridge.name ? "internal" : iface.string("type") || "system";
     const interfaceOptions = Object.fromEntries(iface.map("options"));
     const isDummy = isDummyPort(type, options.dummy);
-    const { core, isHeeded } = readAffinity(iface, options.cores);
+    const { affinity, isHeeded } = readAffinity(iface, options.cores, type.startsWith("dpdkvhostuser"));
     const ofportBefore = iface.number("ofport");
     return {
       uuid: iface.uuid,
@@ -207,7 +207,7 @@ function readPort(
       vlan,
       isProtected: row.boolean("protected"),
       qos,
-      ...(core === undefined ? {} : { core }),
+      ...(affinity === undefined ? {} : { affinity }),
       unsupported: [
         ...unsupportedOfInterface(database, row, iface),
         ...(isHeeded ? [] : ["other_config:pmd-rxq-affinity"]),

@@ -7,10 +7,11 @@ const RULES = { sleeps: true, assignment: "cycles", isolates: true } as const;
 const threads = (config: Record<string, string>, coresMax = 8) =>
   readThreads(new Map(Object.entries(config)), coresMax);
 
-const affinity = (text: string | undefined, cores: readonly number[]) =>
+const affinity = (text: string | undefined, cores: readonly number[], isGuest = true) =>
   readAffinity(
     { map: () => new Map(text === undefined ? [] : [["pmd-rxq-affinity", text]]) } as unknown as DatabaseRow,
     cores,
+    isGuest,
   );
 
 describe("readThreads", () => {
@@ -81,17 +82,29 @@ describe("readThreads, of sleeping", () => {
 });
 
 describe("readAffinity", () => {
-  it("heeds what names one worker for all queues, and only that", () => {
-    expect(affinity(undefined, [])).toEqual({ core: undefined, isHeeded: true });
-    expect(affinity("0:3", [1, 3])).toEqual({ core: 3, isHeeded: true });
-    expect(affinity("0:3, 1:3", [1, 3])).toEqual({ core: 3, isHeeded: true });
+  it("heeds what names workers for queues, and only that", () => {
+    expect(affinity(undefined, [])).toEqual({ affinity: undefined, isHeeded: true });
+    for (const [text, read] of [
+      ["0:3", { 0: 3 }],
+      ["0:3, 1:4", { 0: 3, 1: 4 }],
+      ["2:4", { 2: 4 }],
+      ["0:1,1:1", { 0: 1, 1: 1 }],
+    ] as const)
+      expect(affinity(text, [1, 3, 4])).toEqual({ affinity: read, isHeeded: true });
     for (const [text, cores] of [
+      // The worker with the tables serves a port whole.
       ["0:3,1:1", [1, 3]],
+      ["0:1,1:3", [1, 3]],
+      ["0:3,0:3", [1, 3]],
       ["0:2", [1, 3]],
+      ["0:3,", [1, 3]],
       ["3", [1, 3]],
       ["", [1, 3]],
       ["0:0", []],
     ] as const)
-      expect(affinity(text, cores)).toEqual({ core: undefined, isHeeded: false });
+      expect(affinity(text, cores)).toEqual({ affinity: undefined, isHeeded: false });
+    // Queues of devices are all with one worker.
+    expect(affinity("0:3,1:4", [1, 3, 4], false)).toEqual({ affinity: undefined, isHeeded: false });
+    expect(affinity("0:3,1:3", [1, 3, 4], false)).toEqual({ affinity: { 0: 3, 1: 3 }, isHeeded: true });
   });
 });

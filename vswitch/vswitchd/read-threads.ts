@@ -1,7 +1,7 @@
 // Reads on which processors the switch is to work, and which of them serves a port. Pure.
 // Source: ovs-vswitchd.conf.db(5): Open_vSwitch other_config:pmd-cpu-mask, pmd-maxsleep (since 3.2 pmd-sleep-max),
 // pmd-rxq-assign, pmd-rxq-isolate, Interface other_config:pmd-rxq-affinity.
-import { ASSIGNMENTS, type AssignmentRules } from "../datapath/index.js";
+import { type Affinity, ASSIGNMENTS, type AssignmentRules } from "../datapath/index.js";
 import type { DatabaseRow } from "../db/index.js";
 
 const SLEEP_MAX_US = 10_000;
@@ -76,19 +76,26 @@ function coresOf(mask: string): number[] | undefined {
 }
 
 /**
- * The processor whose worker is to serve the interface, all its queues; undefined when that is not said. Not `isHeeded`:
- * what is said makes no sense, tears the queues apart, or names a processor without a worker.
+ * The processors whose workers are to serve the queues of the interface; undefined when that is not said. Not `isHeeded`:
+ * what is said makes no sense, names a processor without a worker, or wants the first worker, which has the tables, to
+ * serve some of the queues and not all; or several of them queues that are not a guest's.
  */
 export function readAffinity(
   row: DatabaseRow,
   cores: readonly number[],
-): { readonly core: number | undefined; readonly isHeeded: boolean } {
+  isGuest: boolean,
+): { readonly affinity: Affinity | undefined; readonly isHeeded: boolean } {
   const text = row.map("other_config").get("pmd-rxq-affinity");
-  if (text === undefined) return { core: undefined, isHeeded: true };
-  const pairs = text.split(",").map((pair) => /^\s*\d{1,4}\s*:\s*(\d{1,4})\s*$/.exec(pair)?.[1]);
-  const [first] = pairs;
-  const isSound = first !== undefined && pairs.every((one) => one === first);
-  const core = Number(first);
-  if (!isSound || !(cores.length > 1 && cores.includes(core))) return { core: undefined, isHeeded: false };
-  return { core, isHeeded: true };
+  if (text === undefined) return { affinity: undefined, isHeeded: true };
+  const pairs = text.split(",").map((pair) => /^\s*(\d{1,4})\s*:\s*(\d{1,4})\s*$/.exec(pair));
+  const affinity: Record<number, number> = {};
+  let isSound = cores.length > 1;
+  for (const [, queue, core] of pairs.map((pair) => pair?.map(Number) ?? [])) {
+    if (queue === undefined || core === undefined || queue in affinity || !cores.includes(core))
+      isSound = false;
+    else affinity[queue] = core;
+  }
+  const wanted = new Set(Object.values(affinity));
+  if (wanted.size > 1 && (!isGuest || (cores[0] !== undefined && wanted.has(cores[0])))) isSound = false;
+  return isSound ? { affinity, isHeeded: true } : { affinity: undefined, isHeeded: false };
 }

@@ -2,6 +2,7 @@
 // Thread: main. Invariant: a bridge is either in the datapath with its agent listening, or in neither.
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
+import { isDeepStrictEqual } from "node:util";
 import type { Logger } from "../../base/log/index.js";
 import { OFPP_LOCAL, type QueueStats } from "../../base/openflow/index.js";
 import { type Clock, WarpableClock } from "../../base/time/index.js";
@@ -308,7 +309,7 @@ export class DatapathBackend implements Backend {
       const ofport = port.ofport === OFPORT_LOCAL ? OFPP_LOCAL : port.ofport;
       await this.#datapath.addPort(
         { bridge, spec, ofport, datapathPort, ...portSettingsOf(port) },
-        port.core,
+        port.affinity,
       );
     } catch (thrown) {
       this.#numbers.release(config.datapath, place);
@@ -319,9 +320,10 @@ export class DatapathBackend implements Backend {
 
   async setPort(bridge: string, port: NumberedPort): Promise<void> {
     const { ports } = this.#bridge(bridge);
-    const { name, core, macAddress, mtu } = port;
+    const { name, affinity = {}, macAddress, mtu } = port;
     const before = ports.get(name);
-    const isPinned = before?.core === core || (await this.#datapath.pinPort(name, core));
+    const isPinned =
+      isDeepStrictEqual(before?.affinity ?? {}, affinity) || (await this.#datapath.pinPort(name, affinity));
     // Pinned from or to the worker that forwards it is remade, and where remaking it has failed before.
     if (before === undefined || !isPinned) {
       await this.removePort(bridge, name);
