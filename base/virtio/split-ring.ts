@@ -36,6 +36,11 @@ export interface SplitFrames {
 /** Bytes of the header before each frame: three words, of which the last is HEADER_LAST_WORD: one buffer holds it. */
 const HEADER_SIZE = 12;
 const HEADER_LAST_WORD = 0x10000;
+/** Frames that fill() writes at most. */
+const FILLED_MAX = 256;
+
+/** The line behind the one that a buffer begins in. */
+const LINE_SIZE = 64;
 
 export interface SplitRing {
   /** A sum of words, of no meaning: it keeps the compiler from dropping the touching. */
@@ -87,6 +92,8 @@ export interface SplitRing {
 export function createSplitRing(buffer: ArrayBuffer, copy: WindowCopy, copyBlock: BlockCopy): SplitRing {
   const u16 = new Uint16Array(buffer);
   const words = new Int32Array(buffer);
+  /** Where the frames of a burst go. */
+  const places = new Int32Array(FILLED_MAX);
   let touched = 0;
   return {
     touched: () => touched,
@@ -120,15 +127,21 @@ export function createSplitRing(buffer: ArrayBuffer, copy: WindowCopy, copyBlock
         burstHeads[place] = head;
         burstLengths[place] = flags === wanted ? length : 0;
         if (isNear) {
-          const offset = (nearStart + relative) | 0;
-          burstOffsets[place] = offset;
-          if (length > touchAt) sum = (sum + words[(offset + touchAt) >>> 2]!) | 0;
+          burstOffsets[place] = (nearStart + relative) | 0;
           continue;
         }
         burstOffsets[place] = ELSEWHERE;
         elsewhere = SOME_ELSEWHERE;
         farLow[place] = low;
         farHigh[place] = high;
+      }
+      // In a loop of its own, so that the processor fetches as many lines at a time as it can.
+      for (let i = at, end = (at + count) | 0; i < end; i = (i + 1) | 0) {
+        const offset = burstOffsets[i]! | 0;
+        const length = burstLengths[i]! | 0;
+        if (length <= touchAt || offset === -1) continue;
+        sum = (sum + words[(offset + touchAt) >>> 2]!) | 0;
+        if (length > LINE_SIZE) sum = (sum + words[(offset + LINE_SIZE) >>> 2]!) | 0;
       }
       touched = sum;
       return count | elsewhere;
@@ -154,9 +167,11 @@ export function createSplitRing(buffer: ArrayBuffer, copy: WindowCopy, copyBlock
       const nearHigh = near[NEAR_HIGH]! | 0;
       const nearSize = near[NEAR_SIZE]!;
       const nearStart = near[NEAR_START]! | 0;
-      for (let i = 0; i < count; i = (i + 1) | 0) {
-        const head = u16[(ring + ((nextAvailable + i) & mask)) | 0]!;
-        if (head >= size) return i;
+      const most = count < FILLED_MAX ? count : FILLED_MAX;
+      let filled = 0;
+      for (; filled < most; filled = (filled + 1) | 0) {
+        const head = u16[(ring + ((nextAvailable + filled) & mask)) | 0]!;
+        if (head >= size) break;
         const descriptor = (table + (head << 2)) | 0;
         const low = words[descriptor]!;
         const high = words[(descriptor + 1) | 0]!;
@@ -168,27 +183,30 @@ export function createSplitRing(buffer: ArrayBuffer, copy: WindowCopy, copyBlock
           low >>> 0 >= nearLow >>> 0 &&
           relative < nearSize &&
           room <= (nearSize - relative) >>> 0;
-        const frame = (first + i) | 0;
-        const length = lengths[frame]!;
+        const length = lengths[(first + filled) | 0]!;
         const whole = (length + HEADER_SIZE) | 0;
         const offset = (nearStart + relative) | 0;
-        if (!isNear || flags !== VRING_DESC_F_WRITE || room < whole || length > lengthMax) return i;
-        if (offset < 0 || (offset & 3) !== 0) return i;
+        if (!isNear || flags !== VRING_DESC_F_WRITE || room < whole || length > lengthMax) break;
+        if (offset < 0 || (offset & 3) !== 0) break;
         const word = offset >>> 2;
         words[word] = 0;
         words[(word + 1) | 0] = 0;
         words[(word + 2) | 0] = HEADER_LAST_WORD;
-        const to = (offset + HEADER_SIZE) | 0;
-        if (length >= BLOCK_SIZE) {
-          copyBlock(to, starts[frame]!);
-          if (length > BLOCK_SIZE)
-            copy((to + BLOCK_SIZE) | 0, (sources[frame]! + BLOCK_SIZE) | 0, (length - BLOCK_SIZE) | 0);
-        } else copy(to, starts[frame]!, length);
-        const element = (elements + (((nextUsed + i) & mask) << 1)) | 0;
+        places[filled] = (offset + HEADER_SIZE) | 0;
+        const element = (elements + (((nextUsed + filled) & mask) << 1)) | 0;
         words[element] = head;
         words[(element + 1) | 0] = whole;
       }
-      return count;
+      for (let i = 0; i < filled; i = (i + 1) | 0) {
+        const frame = (first + i) | 0;
+        const length = lengths[frame]!;
+        const to = places[i]!;
+        if (length < BLOCK_SIZE) copy(to, starts[frame]!, length);
+        else copyBlock(to, starts[frame]!);
+        if (length > BLOCK_SIZE)
+          copy((to + BLOCK_SIZE) | 0, (sources[frame]! + BLOCK_SIZE) | 0, (length - BLOCK_SIZE) | 0);
+      }
+      return filled;
     },
     give({ burstHeads, burstLengths }, count, used, size, next, isRead) {
       const elements = used >>> 2;
