@@ -2,6 +2,7 @@
 // changes catalogue and worker in an order that a crash between the two survives. Thread: main.
 import type { ControlMethod } from "../base/jsonrpc/index.js";
 import type { DiskEntry, PoolEntry } from "./catalogue/catalogue.js";
+import { isDiskPresent } from "./disk/disk-file.js";
 import { storageError } from "./errors.js";
 import type { Forecast } from "./forecast.js";
 import { DISKS_MAX } from "./limits.js";
@@ -28,7 +29,9 @@ import { refuseUnserved } from "./unserved.js";
 const WARNING_PERCENT = 80;
 const CRITICAL_PERCENT = 95;
 
-export interface DiskView extends DiskUsage {
+export interface DiskView extends Omit<DiskUsage, "state"> {
+  /** "closed": it is there, and its pool is not served. */
+  readonly state: DiskUsage["state"] | "closed";
   /** Why it is not used; absent when it is, or when nobody looked yet. */
   readonly why?: string;
 }
@@ -293,7 +296,8 @@ export async function poolView(daemon: StorageDaemon, name: string): Promise<Poo
     const work = { spaceAmplification: 1, writtenBytes: 0, movedBytes: 0 };
     const disks = (daemon.catalogue.pools.get(name)?.disks ?? []).map(({ index, path, diskClass }) => {
       const fixed = { sizeBytes: 0, freeBytes: 0, failed: false, segments: 0 };
-      return { index, path, ...fixed, class: diskClass, state: "missing" as const };
+      const state = isDiskPresent(path) ? ("closed" as const) : ("missing" as const);
+      return { index, path, ...fixed, class: diskClass, state };
     });
     return {
       name,

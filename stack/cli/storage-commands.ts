@@ -310,7 +310,7 @@ function volumeRow(volume: VolumeView): string[] {
     formatBytes(volume.exclusiveBytes),
     String(volume.copies),
     String(volume.snapshots.length),
-    volume.damage !== undefined ? "damaged" : volume.locked !== undefined ? "locked" : attached(volume),
+    volume.damage !== undefined ? "not served" : volume.locked !== undefined ? "locked" : attached(volume),
   ];
 }
 
@@ -323,7 +323,7 @@ function attached(volume: VolumeView): string {
 
 function describe(volume: VolumeView): string {
   const table = formatRows(VOLUME_HEADER, [volumeRow(volume)]);
-  const damage = (volume.damage === undefined ? "" : `\n\ndamaged: ${volume.damage}`) + lostText(volume);
+  const damage = (volume.damage === undefined ? "" : `\n\nnot served: ${volume.damage}`) + lostText(volume);
   const more = keptText(volume);
   if (volume.snapshots.length === 0) return table + damage + more;
   const rows = volume.snapshots.map((each) => [

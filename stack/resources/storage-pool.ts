@@ -109,7 +109,9 @@ export const StoragePoolSchema = resourceSchema(
               Type.Object({
                 path: Type.String({ description: "Path of the disk." }),
                 state: Type.Optional(
-                  Type.String({ description: "Healthy, Pending, Draining, Failed, Missing or Detached." }),
+                  Type.String({
+                    description: "Healthy, Pending, Draining, Failed, Missing, Detached or Closed.",
+                  }),
                 ),
                 wanted: Type.Optional(
                   Type.Boolean({

@@ -44,6 +44,9 @@ test("a read that does not wait brings the bytes, or EAGAIN until they are in me
 test("a file that is not at its path any more is known, and known again when it is back", () => {
   const path = join(dir, "disk");
   const file = openDiskFile(path);
+  const head = new DataBuffer(4096);
+  head.bytes.fill(7);
+  expect(file.write(head, 0, 4096, 0)).toBe(0);
   expect(file.isInPlace()).toBe(true);
   renameSync(path, `${path}.moved`);
   expect(file.isInPlace()).toBe(false);
@@ -53,6 +56,8 @@ test("a file that is not at its path any more is known, and known again when it 
   rmSync(path, { recursive: true });
   renameSync(`${path}.moved`, path);
   expect(file.isInPlace()).toBe(true);
+  rmSync(path, { recursive: true });
+  expect(file.isInPlace()).toBe(false);
   file.close();
 });
 

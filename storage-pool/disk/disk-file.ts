@@ -1,6 +1,6 @@
 // What a disk needs from the file below it, and the implementation on Linux files, directories and block devices.
 // Source: pread(2), pwrite(2), fdatasync(2), fallocate(2). Thread: the pool's worker. Hot: yes (read, write).
-import { existsSync, fstatSync, statfsSync, statSync } from "node:fs";
+import { closeSync, existsSync, fstatSync, openSync, readSync, statfsSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { makeDirectory } from "../../base/directory/index.js";
 import { PlinthError } from "../../base/errors/index.js";
@@ -54,6 +54,8 @@ export interface DiskFile {
   close(): void;
 }
 
+/** What tells a disk from others, and its openings from each other. */
+const HEAD_SIZE = 4096;
 const vectors = new IoVectors(1);
 
 /** A regular file, made when missing; one inside a directory; or a block device. */
@@ -141,10 +143,24 @@ class LinuxDiskFile implements DiskFile {
     const inner = named?.isDirectory()
       ? statSync(join(this.path, SEGMENTS_FILE), { throwIfNoEntry: false })
       : named;
-    if (inner === undefined) return false;
+    if (inner === undefined || held.nlink === 0) return false;
     // A device that is plugged in again may get another node with the same number.
     if (held.isBlockDevice()) return inner.isBlockDevice() && inner.rdev === held.rdev;
-    return inner.dev === held.dev && inner.ino === held.ino;
+    if (inner.dev === held.dev && inner.ino === held.ino) return true;
+    // Some file systems in user space give a file another number whenever it is looked for.
+    return this.#hasHeadOf(named?.isDirectory() ? join(this.path, SEGMENTS_FILE) : this.path);
+  }
+
+  #hasHeadOf(path: string): boolean {
+    const [here, there] = [Buffer.alloc(HEAD_SIZE), Buffer.alloc(HEAD_SIZE)];
+    const other = openSync(path, "r");
+    try {
+      readSync(this.descriptor, here, 0, HEAD_SIZE, 0);
+      readSync(other, there, 0, HEAD_SIZE, 0);
+      return here.equals(there);
+    } finally {
+      closeSync(other);
+    }
   }
 
   availableBytes(): number {

@@ -1,10 +1,24 @@
 // A volume's past with real clients: rewound to moments, deleted and brought back, copied out and in again, through
 // SIGKILLs; and pools that do not keep each other from their work.
-import { renameSync, truncateSync, writeFileSync } from "node:fs";
+import {
+  closeSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  truncateSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { waitFor } from "../../base/time/index.js";
 import type { PoolView, VolumeView } from "../../storage-pool/index.js";
+import {
+  encodeSuperblock,
+  FORMAT_VERSION,
+  parseSuperblock,
+  type Superblock,
+} from "../../storage-pool/log/format.js";
 import { requirePrograms, runOk } from "../support/run.js";
 import { StorageProcess } from "../support/storage-process.js";
 
@@ -27,6 +41,12 @@ function io(volume: string, ...commands: string[]): Promise<string> {
 async function again(): Promise<void> {
   await storage.end("SIGKILL");
   await storage.start();
+}
+
+function writeHead(path: string, bytes: Uint8Array): void {
+  const file = openSync(path, "r+");
+  writeSync(file, bytes, 0, bytes.length, 0);
+  closeSync(file);
 }
 
 const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
@@ -171,19 +191,29 @@ test("a pool whose disks are missing is named and served again when they are bac
   await storage.end("SIGKILL");
   renameSync(disk, `${disk}.away`);
   await storage.start();
-  const pools = (await storage.call("pool.list")) as PoolView[];
-  expect(pools.find((pool) => pool.name === "other")?.unavailable).toContain(disk);
+  const other = async () =>
+    ((await storage.call("pool.list")) as PoolView[]).find((pool) => pool.name === "other");
+  expect(await other()).toMatchObject({
+    unavailable: expect.stringContaining(disk) as string,
+    disks: [{ state: "missing" }],
+  });
   expect(await io("src", "read -P 1 0 1M")).not.toMatch(/Pattern|failed/);
   await expect(storage.call("volume.delete", { name: "far" })).rejects.toMatchObject({
     code: "DISK_MISSING",
   });
+  // There, but of a newer program: refused by name, and not written to.
+  const head = readFileSync(`${disk}.away`).subarray(0, 2048);
+  const superblock = parseSuperblock(head, disk);
+  const newer = encodeSuperblock({ ...(superblock as Superblock), formatVersion: FORMAT_VERSION + 1 });
+  writeHead(`${disk}.away`, newer.subarray(0, 2048));
   renameSync(`${disk}.away`, disk);
-  await waitFor(
-    async () =>
-      ((await storage.call("pool.list")) as PoolView[]).every((pool) => pool.unavailable === undefined),
-    "the pool to be back",
-    60_000,
-    100,
-  );
+  const refused = async () => (await other())?.unavailable?.includes(`has format ${FORMAT_VERSION + 1}`);
+  await waitFor(async () => (await refused()) === true, "the format to be refused", 60_000, 100);
+  expect((await other())?.disks).toMatchObject([{ state: "closed" }]);
+  await expect(storage.call("pool.scrub", { name: "other" })).rejects.toMatchObject({ code: "DISK_FORMAT" });
+  expect(await storage.plinth("volume", "list")).toMatch(/default\/far .* not served/);
+  expect(readFileSync(disk).subarray(0, 2048)).toEqual(Buffer.from(newer.subarray(0, 2048)));
+  writeHead(disk, head);
+  await waitFor(async () => (await other())?.unavailable === undefined, "the pool to be back", 60_000, 100);
   expect(await io("far", "read -P 4 0 1M", "write -P 5 0 4k")).not.toMatch(/Pattern|failed/);
 }, 120_000);

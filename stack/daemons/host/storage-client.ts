@@ -448,6 +448,7 @@ function optionalNumber(value: unknown): number | undefined {
 function diskState({ state, failed }: Fields): string {
   if (state === "draining") return "Draining";
   if (state === "missing") return "Missing";
+  if (state === "closed") return "Closed";
   if (state === "detached") return "Detached";
   return failed === true ? "Failed" : "Healthy";
 }
