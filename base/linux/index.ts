@@ -2,6 +2,7 @@
 
 export { AesXts, hasAesXts, XTS_KEY_SIZE } from "./aes-xts.js";
 export { bootId } from "./boot-id.js";
+export { cachedPages } from "./cache-stat.js";
 export { type Crc32c, loadCrc32c } from "./crc32c.js";
 export {
   check,

@@ -22,6 +22,7 @@ import {
 } from "../../base/linux/index.js";
 import { storageError } from "../errors.js";
 import { DataBuffer } from "./data-buffer.js";
+import { DirectFile } from "./direct-file.js";
 
 /**
  * Random-access bytes with a size. All calls return 0 or a positive errno and never throw. A write is in the system's
@@ -34,6 +35,8 @@ export interface DiskFile {
   readonly sparse: boolean;
   /** For io_uring; −1 when there is none. */
   readonly descriptor: number;
+  /** The same file around the page cache; undefined where that cannot be. */
+  readonly direct?: DirectFile | undefined;
   /** Files of the same number take their space from the same file system; undefined for one with a size of its own. */
   readonly filesystem?: number | undefined;
   /**
@@ -64,12 +67,22 @@ class LinuxDiskFile implements DiskFile {
   readonly sizeBytes: number;
   readonly sparse: boolean;
   readonly descriptor: number;
+  readonly direct: DirectFile | undefined;
   readonly filesystem: number | undefined;
   #punches = true;
   #readsAhead = true;
 
-  constructor(path: string, sizeBytes: number, descriptor: number, sparse: boolean, filesystem?: number) {
+  /** `inner`: what `descriptor` was opened by. */
+  constructor(
+    path: string,
+    inner: string,
+    sizeBytes: number,
+    descriptor: number,
+    sparse: boolean,
+    filesystem?: number,
+  ) {
     this.path = path;
+    this.direct = DirectFile.open(inner);
     this.sparse = sparse;
     this.sizeBytes = sizeBytes;
     this.descriptor = descriptor;
@@ -170,6 +183,7 @@ class LinuxDiskFile implements DiskFile {
   }
 
   close(): void {
+    this.direct?.close();
     closeFile(this.descriptor);
   }
 }
@@ -196,12 +210,12 @@ export function openDiskFile(path: string): LinuxDiskFile {
     const fresh = !existsSync(inner);
     const descriptor = openFile(inner, O_RDWR | O_CREAT);
     if (fresh) syncNames(path);
-    return new LinuxDiskFile(path, blocks * bsize, descriptor, true, statSync(path).dev);
+    return new LinuxDiskFile(path, inner, blocks * bsize, descriptor, true, statSync(path).dev);
   }
-  if (existing.isFile()) return new LinuxDiskFile(path, existing.size, openFile(path, O_RDWR), true);
+  if (existing.isFile()) return new LinuxDiskFile(path, path, existing.size, openFile(path, O_RDWR), true);
   if (existing.isBlockDevice()) {
     const descriptor = openFile(path, O_RDWR);
-    return new LinuxDiskFile(path, deviceSize(path, descriptor), descriptor, false);
+    return new LinuxDiskFile(path, path, deviceSize(path, descriptor), descriptor, false);
   }
   throw storageError("PARAMETER_INVALID", `${path} is no file, directory or block device`, {
     field: "disks",

@@ -2,18 +2,23 @@
 //
 //   clear ─► add (a range: its runs) … ─► read ─► results[run]
 //
+// What is not in the page cache may be read around it, by a buffer that is aligned as such reads have to be.
 // Thread: the pool's worker. Hot: yes.
-import type { DataBuffer } from "../disk/data-buffer.js";
+import { DataBuffer } from "../disk/data-buffer.js";
+import { DIRECT_ALIGN, type DirectFile } from "../disk/direct-file.js";
 import type { Disk } from "../disk/disk.js";
 import { ReadBatch } from "../disk/read-batch.js";
-import { EAGAIN, EIO } from "../errors.js";
+import { EAGAIN, EIO, OK } from "../errors.js";
 import { BLOCK_SIZE } from "../limits.js";
 import { LOCATION_LOST, SEGMENT_BLOCKS } from "../log/format.js";
 import type { Segment, SegmentTable } from "../log/segment-table.js";
 import type { BlockMap } from "./block-map.js";
+import type { ColdReads } from "./cold-reads.js";
 
 /** Fewer runs are read one by one. */
 const BATCH_MIN = 3;
+/** In `#bounces`: read through the page cache. */
+const CACHED = -1;
 
 export class BlockRuns {
   count = 0;
@@ -27,9 +32,17 @@ export class BlockRuns {
   readonly #table: SegmentTable;
   readonly #batch: ReadBatch;
   readonly #size: number;
+  readonly #cold: ColdReads;
+  /** Where in the bounce buffer a run is read to. */
+  readonly #bounces: Int32Array;
+  #bounce: DataBuffer | undefined;
+  #bounceStart = 0;
+  #bouncedBytes = 0;
 
-  constructor(table: SegmentTable, size: number) {
+  constructor(table: SegmentTable, size: number, cold: ColdReads) {
     this.#table = table;
+    this.#cold = cold;
+    this.#bounces = new Int32Array(size).fill(CACHED);
     this.#size = size;
     this.#batch = new ReadBatch(size);
     this.blocks = new Float64Array(size);
@@ -81,13 +94,45 @@ export class BlockRuns {
   /** Reads what was added since clear(). With `wait` false results may be EAGAIN; the disks have been asked. */
   read(wait: boolean): void {
     const { count, results } = this;
-    if (count < BATCH_MIN || !this.#readTogether(wait)) {
+    const bypassing = this.#chooseBypasses(wait);
+    if ((count < BATCH_MIN && !bypassing) || (bypassing && !wait) || !this.#readTogether(wait)) {
       // The disks are asked for all before one is waited for.
       const waitFirst = wait && count === 1;
-      for (let n = 0; n < count; n++) results[n] = this.#readOne(n, waitFirst);
+      for (let n = 0; n < count; n++) {
+        // What will be read around the cache is not to be read into it.
+        results[n] = this.#bounces[n] === CACHED || wait ? this.#readOne(n, waitFirst) : EAGAIN;
+      }
       for (let n = 0; wait && n < count; n++) if (results[n] === EAGAIN) results[n] = this.#readOne(n, true);
     }
     for (let n = 0; n < count; n++) this.#targets[n] = undefined;
+  }
+
+  /** Finds out which runs are read around the page cache, as far as the bounce buffer goes; true when there are some. */
+  #chooseBypasses(wait: boolean): boolean {
+    const room = this.#size * BLOCK_SIZE;
+    let used = 0;
+    for (let n = 0; n < this.count; n++) {
+      this.#bounces[n] = CACHED;
+      const location = this.locations[n] as number;
+      const segment = this.#table.of(location);
+      const copy = copyOf(segment);
+      const disk = segment.disks[copy];
+      const direct = disk?.file.direct;
+      if (disk === undefined || direct === undefined) continue;
+      const count = this.counts[n] as number;
+      if (used + count * BLOCK_SIZE > room) continue;
+      const offset =
+        disk.position(segment.slots[copy] as number) + (location & (SEGMENT_BLOCKS - 1)) * BLOCK_SIZE;
+      if (!this.#cold.bypasses(direct, offset, location, count, wait)) continue;
+      this.#bounces[n] = used;
+      used += count * BLOCK_SIZE;
+    }
+    this.#bouncedBytes = used;
+    if (used > 0 && this.#bounce === undefined) {
+      this.#bounce = new DataBuffer(room + DIRECT_ALIGN);
+      this.#bounceStart = DIRECT_ALIGN - (this.#bounce.address % DIRECT_ALIGN);
+    }
+    return used > 0;
   }
 
   #readOne(n: number, wait: boolean): number {
@@ -118,18 +163,52 @@ export class BlockRuns {
       const copy = copyOf(segment);
       const disk = segment.disks[copy] as Disk;
       const offset = (location & (SEGMENT_BLOCKS - 1)) * BLOCK_SIZE;
-      const address = (this.#targets[n] as DataBuffer).address + (this.places[n] as number);
       const length = (this.counts[n] as number) * BLOCK_SIZE;
       const position = disk.position(segment.slots[copy] as number) + offset;
-      batch.add(disk.file.descriptor, address, length, position, wait);
+      const bounce = this.#bounces[n] as number;
+      if (bounce === CACHED) {
+        const address = (this.#targets[n] as DataBuffer).address + (this.places[n] as number);
+        batch.add(disk.file.descriptor, address, length, position, wait);
+      } else {
+        const address = (this.#bounce as DataBuffer).address + this.#bounceStart + bounce;
+        batch.add((disk.file.direct as DirectFile).descriptor, address, length, position, true);
+      }
     }
-    batch.run();
+    this.#run(batch);
     for (let n = 0; n < count; n++) {
       const result = batch.results[n] as number;
+      const bounce = this.#bounces[n] as number;
+      if (bounce !== CACHED && result === OK) this.#takeBounced(n, bounce);
       // Cut short or failed: the plain way knows what to do.
-      this.results[n] = result === EIO || (result === EAGAIN && wait) ? this.#readOne(n, wait) : result;
+      const isPlain = result === EIO || (result === EAGAIN && wait);
+      this.results[n] = isPlain ? this.#readOne(n, wait) : result;
+      if (isPlain && bounce !== CACHED && this.results[n] === OK) this.#distrust(n);
     }
     return true;
+  }
+
+  #run(batch: ReadBatch): void {
+    if (this.#bouncedBytes === 0) {
+      batch.run();
+      return;
+    }
+    const beganMs = performance.now();
+    batch.run();
+    this.#cold.took(performance.now() - beganMs, this.#bouncedBytes / BLOCK_SIZE);
+  }
+
+  #takeBounced(n: number, bounce: number): void {
+    const from = this.#bounceStart + bounce;
+    const length = (this.counts[n] as number) * BLOCK_SIZE;
+    const target = this.#targets[n] as DataBuffer;
+    (this.#bounce as DataBuffer).bytes.copy(target.bytes, this.places[n] as number, from, from + length);
+  }
+
+  /** The file of a run cannot be read around the page cache after all. */
+  #distrust(n: number): void {
+    const segment = this.#table.of(this.locations[n] as number);
+    const direct = segment.disks[copyOf(segment)]?.file.direct;
+    if (direct !== undefined) direct.failed = true;
   }
 
   close(): void {

@@ -1,8 +1,26 @@
 // Reads of scattered blocks from real files, where several go to the kernel in one call.
-import { closeSync, mkdtempSync, openSync, rmSync, truncateSync, writeFileSync, writeSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import {
+  closeSync,
+  fsyncSync,
+  mkdtempSync,
+  openSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
-import { IoUring, probeIoUring, systemError } from "../../base/linux/index.js";
+import {
+  cachedPages,
+  closeFile,
+  IoUring,
+  O_RDONLY,
+  openFile,
+  probeIoUring,
+  systemError,
+} from "../../base/linux/index.js";
 import { Random } from "../../base/random/index.js";
 import { DataBuffer } from "../disk/data-buffer.js";
 import { type Disk, formatDisk, openDisk } from "../disk/disk.js";
@@ -70,6 +88,28 @@ function scattered(copies: number): { volume: Volume; expected: Buffer } {
   expected.fill(0, 100 * BLOCK_SIZE, 107 * BLOCK_SIZE);
   expect(volume.flush()).toBe(OK);
   return { volume, expected };
+}
+
+/** Another volume of the pool, of 512 blocks, written in order with bytes that differ from block to block. */
+function inOrder(): { volume: Volume; expected: Buffer } {
+  const { volume } = scattered(1);
+  const source = new DataBuffer(BLOCKS * BLOCK_SIZE);
+  for (let i = 0; i < BLOCKS; i++) source.bytes.fill(1 + (i % 251), i * BLOCK_SIZE, (i + 1) * BLOCK_SIZE);
+  expect(volume.stageWrite(source, 0, 0, BLOCKS * BLOCK_SIZE)).toBe(OK);
+  expect(volume.flush()).toBe(OK);
+  return { volume, expected: Buffer.from(source.bytes) };
+}
+
+/** True when the pages of the file are gone from the cache; a file system in memory keeps them. */
+function dropCache(path: string): boolean {
+  const written = openSync(path, "r+");
+  fsyncSync(written);
+  closeSync(written);
+  execFileSync("dd", [`if=${path}`, "iflag=nocache", "count=0", "status=none"]);
+  const fd = openFile(path, O_RDONLY);
+  const pages = cachedPages(fd, 0, 64 * MIB);
+  closeFile(fd);
+  return pages === 0;
 }
 
 /** Puts something else into the first copy of a block, behind the pool's back. */
@@ -154,6 +194,65 @@ test("a bad block without another copy is an error for whatever has it, and for 
   const before = bad * BLOCK_SIZE;
   expect(target.bytes.subarray(0, before).equals(expected.subarray(0, before))).toBe(true);
   expect(volume.read(target, 0, (bad + 1) * BLOCK_SIZE, 64 * BLOCK_SIZE)).toBe(OK);
+});
+
+test("long reads of what is not in memory go around the page cache, and bring the same bytes", () => {
+  const { volume, expected } = inOrder();
+  const { path } = firstCopy(volume, 0);
+  const { reader } = pool as Pool;
+  const target = new DataBuffer(BLOCKS * BLOCK_SIZE + 16);
+  for (const wait of [false, true]) {
+    const isDropped = dropCache(path);
+    const before = reader.bypassCount;
+    target.bytes.fill(0xee);
+    if (wait) expect(volume.read(target, 16, 0, BLOCKS * BLOCK_SIZE)).toBe(OK);
+    else expect(volume.read(target, 16, 0, BLOCKS * BLOCK_SIZE, false)).toBe(isDropped ? EAGAIN : OK);
+    expect(reader.bypassCount > before).toBe(wait && isDropped && probeIoUring() === undefined);
+    if (wait) expect(target.bytes.subarray(16).equals(expected)).toBe(true);
+    else if (isDropped && probeIoUring() === undefined) expect(dropCache(path)).toBe(true);
+  }
+  // What was written since and is in memory only is what is read, too.
+  const source = new DataBuffer(BLOCK_SIZE);
+  source.bytes.fill(0x77);
+  expect(volume.stageWrite(source, 0, 300 * BLOCK_SIZE, BLOCK_SIZE)).toBe(OK);
+  expect(volume.commit()).toBe(OK);
+  source.bytes.copy(expected, 300 * BLOCK_SIZE);
+  expect(volume.read(target, 16, 0, BLOCKS * BLOCK_SIZE)).toBe(OK);
+  expect(target.bytes.subarray(16).equals(expected)).toBe(true);
+});
+
+test("a block that went bad on the disk is found when it is read around the page cache", () => {
+  const { volume } = inOrder();
+  const target = new DataBuffer(BLOCKS * BLOCK_SIZE);
+  spoil(volume, 200);
+  const isDropped = dropCache(firstCopy(volume, 200).path);
+  expect(volume.read(target, 0, 0, BLOCKS * BLOCK_SIZE)).toBe(EIO);
+  expect((pool as Pool).reader.bypassCount > 0).toBe(isDropped && probeIoUring() === undefined);
+  dropCache(firstCopy(volume, 200).path);
+  expect(volume.read(target, 0, 201 * BLOCK_SIZE, 200 * BLOCK_SIZE)).toBe(OK);
+});
+
+test("where reading around the page cache fails reads go through it from then on", () => {
+  const { volume, expected } = inOrder();
+  const { path } = firstCopy(volume, 0);
+  const { direct } = ((pool as Pool).table.of(volume.head.map.location(0)).disks[0] as Disk).file;
+  const target = new DataBuffer(BLOCKS * BLOCK_SIZE);
+  const isDropped = dropCache(path);
+  const real = IoUring.prototype.prepare;
+  // A bad address: the kernel refuses it as it refuses one that is not aligned.
+  vi.spyOn(IoUring.prototype, "prepare").mockImplementation(function (
+    this: IoUring,
+    op,
+    fd,
+    address,
+    ...rest
+  ) {
+    return real.call(this, op, fd, fd === direct?.descriptor ? address + 1 : address, ...rest);
+  });
+  expect(volume.read(target, 0, 0, BLOCKS * BLOCK_SIZE)).toBe(OK);
+  vi.restoreAllMocks();
+  expect(target.bytes.equals(expected)).toBe(true);
+  expect(direct?.failed ?? false).toBe(direct !== undefined && isDropped && probeIoUring() === undefined);
 });
 
 /** Every block of the volume as a read of its own, all together; the results. */

@@ -14,10 +14,13 @@ import type { Segment, SegmentTable } from "../log/segment-table.js";
 import type { BlockCipher } from "./block-cipher.js";
 import type { BlockMap } from "./block-map.js";
 import { BlockRuns, copyOf } from "./block-runs.js";
+import { ColdReads } from "./cold-reads.js";
 import { PreparedReads } from "./prepared-reads.js";
 
 /** Blocks read and then checked at a time, so that they are still in the processor's cache. */
 const GROUP_MAX = 64;
+/** The same of what comes from the disks, which are asked for all of a group at once. */
+const GROUP_COLD_MAX = 256;
 
 export class MapReader {
   readonly #table: SegmentTable;
@@ -25,6 +28,7 @@ export class MapReader {
   /** Of the group that is read now. */
   readonly #group: BlockRuns;
   readonly #prepared: PreparedReads;
+  readonly #cold = new ColdReads();
   /** Blocks put right from another copy, and blocks of which no good copy was left. */
   repairedBlocks = 0;
   /** Requests served; for telling whether clients are busy. */
@@ -35,8 +39,13 @@ export class MapReader {
 
   constructor(table: SegmentTable) {
     this.#table = table;
-    this.#group = new BlockRuns(table, GROUP_MAX);
-    this.#prepared = new PreparedReads(table);
+    this.#group = new BlockRuns(table, GROUP_COLD_MAX, this.#cold);
+    this.#prepared = new PreparedReads(table, this.#cold);
+  }
+
+  /** Runs of blocks that were read around the page cache. */
+  get bypassCount(): number {
+    return this.#cold.bypassCount;
   }
 
   /** Any range inside the map, decrypted by `cipher` if it is given; 0, EIO, or EAGAIN if `wait` is false. */
@@ -96,7 +105,7 @@ export class MapReader {
     const end = block + count;
     let outcome: number = OK;
     while (block < end) {
-      const group = Math.min(end - block, GROUP_MAX);
+      const group = Math.min(end - block, this.#cold.isCold ? GROUP_COLD_MAX : GROUP_MAX);
       const result = this.#readGroup(map, target, at, block, group, cipher, wait);
       if (result === EAGAIN) outcome = EAGAIN;
       else if (result !== OK) return result;

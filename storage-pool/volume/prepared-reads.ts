@@ -8,6 +8,7 @@ import type { SegmentTable } from "../log/segment-table.js";
 import type { BlockCipher } from "./block-cipher.js";
 import type { BlockMap } from "./block-map.js";
 import { BlockRuns } from "./block-runs.js";
+import type { ColdReads } from "./cold-reads.js";
 
 /** A megabyte of scattered blocks: what is read is checked and sent while it is in the processor's cache. */
 const PREPARED_MAX = 256;
@@ -23,8 +24,8 @@ export class PreparedReads {
   #count = 0;
   #done = false;
 
-  constructor(table: SegmentTable) {
-    this.runs = new BlockRuns(table, PREPARED_MAX);
+  constructor(table: SegmentTable, cold: ColdReads) {
+    this.runs = new BlockRuns(table, PREPARED_MAX, cold);
   }
 
   /** A ticket, or −1 when there is no room or a block is lost. */
