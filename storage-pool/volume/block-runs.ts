@@ -192,9 +192,10 @@ export class BlockRuns {
       batch.run();
       return;
     }
-    const beganMs = performance.now();
+    const beganMs = performance.now(); // cold: a disk is waited for
     batch.run();
-    this.#cold.took(performance.now() - beganMs, this.#bouncedBytes / BLOCK_SIZE);
+    const tookMs = performance.now() - beganMs; // cold
+    this.#cold.took(tookMs, this.#bouncedBytes / BLOCK_SIZE);
   }
 
   #takeBounced(n: number, bounce: number): void {
