@@ -16,6 +16,8 @@ export interface ConsoleCard {
   readonly address: string;
   /** Of virtio-net-pci, e.g. `packed=on`. */
   readonly options?: string;
+  /** Queue pairs, a processor for each; 1 when absent. */
+  readonly queues?: number;
 }
 
 export class ConsoleGuest {
@@ -32,11 +34,17 @@ export class ConsoleGuest {
       "-machine",
       "pc,memory-backend=m",
     ];
-    const network = cards.flatMap(({ path, options }, i) => [
+    const processors = Math.max(...cards.map(({ queues = 1 }) => queues));
+    const network = cards.flatMap(({ path, options, queues = 1 }, i) => [
       ...["-chardev", `socket,id=c${i},path=${path},server=on,wait=off`],
-      ...["-netdev", `vhost-user,id=n${i},chardev=c${i}`],
+      ...["-netdev", `vhost-user,id=n${i},chardev=c${i},queues=${queues}`],
       "-device",
-      [`virtio-net-pci,netdev=n${i},mac=${macOf(id, i)},romfile=,vectors=0`, options]
+      // With vectors, QEMU 7.2 dies under TCG when a driver takes the card.
+      [
+        `virtio-net-pci,netdev=n${i},mac=${macOf(id, i)},romfile=,vectors=0`,
+        queues === 1 ? "" : "mq=on",
+        options,
+      ]
         .filter(Boolean)
         .join(","),
     ]);
@@ -44,7 +52,19 @@ export class ConsoleGuest {
     this.#process = spawn(
       "qemu-system-x86_64",
       [
-        ...["-nodefaults", "-display", "none", "-accel", "tcg", "-m", "128", ...memory, ...network],
+        ...[
+          "-nodefaults",
+          "-display",
+          "none",
+          "-accel",
+          "tcg",
+          "-m",
+          "128",
+          "-smp",
+          `${processors}`,
+          ...memory,
+          ...network,
+        ],
         ...["-kernel", image.kernel, "-initrd", image.initramfs, "-append", append, "-serial", "stdio"],
       ],
       { stdio: ["pipe", "pipe", "pipe"] },
@@ -101,6 +121,15 @@ export class ConsoleGuest {
   /** The feature bits that the driver of a card chose: a character each, 0 or 1, bit 0 first. */
   async features(card: number): Promise<string> {
     return this.run(`d=$(${this.#find(card)}); cat /sys/class/net/$d/device/features`);
+  }
+
+  /** Has the driver let go of a card and take it again, as after a restart of the guest, and gives it its address. */
+  async rebind(card: number, address: string): Promise<void> {
+    const driver = "/sys/bus/virtio/drivers/virtio_net";
+    await this.run(
+      `d=$(${this.#find(card)}); v=$(basename $(readlink /sys/class/net/$d/device)); echo $v >${driver}/unbind; ` +
+        `echo $v >${driver}/bind; d=$(${this.#find(card)}); ip addr add ${address} dev $d; ip link set $d up`,
+    );
   }
 
   /** A shell command that prints the name of a card's interface. */
