@@ -43,7 +43,7 @@ export * from "./owner.js";
 export * from "./packet-socket.js";
 export { beforeOthers } from "./precedence.js";
 export * from "./probe.js";
-export { avoidProcessors, pinThread, processorsOf } from "./processor.js";
+export { avoidProcessors, pinThread, processorsOf, yieldProcessor } from "./processor.js";
 export * from "./provided-buffers.js";
 export * from "./raw-ip.js";
 export * from "./socket-dial.js";

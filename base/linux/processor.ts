@@ -10,6 +10,7 @@ const cSetAffinity = define<(pid: number, size: number, mask: number) => number>
 const cGetAffinity = define<(pid: number, size: number, mask: number) => number>(
   "int sched_getaffinity(int pid, size_t cpusetsize, intptr_t mask)",
 );
+const cYield = define<() => number>("int sched_yield()");
 /** Of the kernel's mask: 1024 processors. */
 const MASK_SIZE = 128;
 
@@ -50,4 +51,9 @@ function maskOf(thread: number): Uint8Array {
   const mask = new Uint8Array(MASK_SIZE);
   if (raw(cGetAffinity(thread, MASK_SIZE, addressOf(mask))) < 0) mask.fill(0);
   return mask;
+}
+
+/** Lets others run on the calling thread's processor that wait for it; returns at once when nobody does. sched_yield(2). */
+export function yieldProcessor(): void {
+  cYield();
 }

@@ -3,7 +3,7 @@
 // worker, or by WORKER_DIED. A worker that answers too late is ended, as one that died. Thread: main.
 import { MessageChannel, type MessagePort, receiveMessageOnPort, type Worker } from "node:worker_threads";
 import { PlinthError } from "../errors/index.js";
-import { closeFile, createEventfd, ringEventfd } from "../linux/index.js";
+import { closeFile, createEventfd, ringEventfd, yieldProcessor } from "../linux/index.js";
 import {
   ANSWERED,
   CLOSE_METHOD,
@@ -223,6 +223,8 @@ export class WorkerHandle {
     const answered = (this.#nextId - 1) | 0;
     const endMs = performance.now() + lingerMs;
     while (Atomics.load(this.#words, ANSWERED) !== answered) {
+      // The worker may wait for this very processor.
+      yieldProcessor();
       if (performance.now() < endMs) continue;
       this.#skips = this.#skipsNext;
       this.#skipsNext = Math.min(SKIPS_MAX, 2 * this.#skipsNext);

@@ -7,7 +7,7 @@
 // along as a small integer, and fractions of a millisecond stand in arrays: run() is called once and compiled while it
 // runs, and then a local variable that lives from turn to turn is an object each time that a fraction is put into it.
 // Thread: datapath worker (or a test). Hot: yes.
-import type { PolledClock } from "../../base/linux/index.js";
+import { type PolledClock, yieldProcessor } from "../../base/linux/index.js";
 import type { Mailbox } from "../../base/worker/index.js";
 import type { Datapath } from "./datapath.js";
 import type { DatapathTime } from "./datapath-time.js";
@@ -98,7 +98,11 @@ export class PollLoop {
       times[FRAMES_UNTIL] = 0;
       if (!isAsked) continue;
       if (!this.sleeps) continue;
-      if (clock.ms[0]! - times[WORK]! < this.#spinMs(packets)) continue;
+      if (clock.ms[0]! - times[WORK]! < this.#spinMs(packets)) {
+        // Whoever asks may wait for this very processor.
+        if (this.#requests === SPIN_REQUESTS) yieldProcessor();
+        continue;
+      }
       packets = 0;
       // Where that was in vain, a row begins anew.
       if (this.#requests === SPIN_REQUESTS) this.#requests = 0;
