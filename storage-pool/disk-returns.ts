@@ -43,7 +43,15 @@ export class DiskReturns {
   async round(): Promise<void> {
     const { catalogue, unavailable } = this.#daemon;
     for (const pool of [...catalogue.pools.values()]) {
-      if (!unavailable.has(pool.name) && !pool.deleting && pool.formatted) await this.#look(pool);
+      if (unavailable.has(pool.name) || pool.deleting || !pool.formatted) continue;
+      try {
+        await this.#look(pool);
+      } catch (thrown) {
+        // One that is just being made is not open yet.
+        if (!(thrown instanceof PlinthError)) throw thrown;
+        if (thrown.code !== "POOL_NOT_FOUND")
+          this.#log.error({ err: thrown, pool: pool.name }, "disks of the pool could not be looked for");
+      }
     }
   }
 

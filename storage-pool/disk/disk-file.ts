@@ -151,6 +151,15 @@ class LinuxDiskFile implements DiskFile {
   }
 
   isInPlace(): boolean {
+    try {
+      return this.#isNamed();
+    } catch {
+      // A file system that is gone gives errors.
+      return false;
+    }
+  }
+
+  #isNamed(): boolean {
     const held = fstatSync(this.descriptor);
     const named = statSync(this.path, { throwIfNoEntry: false });
     const inner = named?.isDirectory()
