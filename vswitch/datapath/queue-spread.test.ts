@@ -83,6 +83,28 @@ async function served(): Promise<Record<number, number[]>> {
   );
 }
 
+/** The same, whoever serves them. */
+async function allServed(): Promise<number[]> {
+  return Object.values(await served())
+    .flat()
+    .sort();
+}
+
+async function servedByAnyone(wanted: readonly number[]): Promise<void> {
+  const isSo = async (): Promise<boolean> => JSON.stringify(await allServed()) === JSON.stringify(wanted);
+  await waitFor(isSo, () => `queues ${wanted} to be served`, DEADLINE_MS);
+}
+
+/** Has the worker of the other port die or hang, and the guest listen for the switch again. */
+async function poison(how: number): Promise<void> {
+  losses.length = 0;
+  peer.send(poisonedFrame(how));
+  await waitFor(() => losses.length === 1, "somebody to notice", DEADLINE_MS);
+  await waitFor(() => guest.frontEnd.isClosed(), "the connection to end", DEADLINE_MS);
+  guest.close();
+  await connect();
+}
+
 async function servedAs(wanted: Record<number, number[]>): Promise<void> {
   let now = {};
   await waitFor(
@@ -144,36 +166,14 @@ describe("the queues of a guest", () => {
     await handle.pinPort("vm", {});
     await handle.rebalancePorts();
     await exchange(20);
-    expect(
-      Object.values(await served())
-        .flat()
-        .sort(),
-    ).toEqual([0, 1, 2, 3]);
+    expect(await allServed()).toEqual([0, 1, 2, 3]);
   });
 
   it("come back while the guest turns some off, and are shared again", async () => {
     for (const ring of [6, 7]) guest.frontEnd.enableRing(ring, false);
-    await waitFor(
-      async () =>
-        JSON.stringify(
-          Object.values(await served())
-            .flat()
-            .sort(),
-        ) === "[0,1,2]",
-      "three queues",
-      DEADLINE_MS,
-    );
+    await servedByAnyone([0, 1, 2]);
     for (const ring of [6, 7]) guest.frontEnd.enableRing(ring, true);
-    await waitFor(
-      async () =>
-        JSON.stringify(
-          Object.values(await served())
-            .flat()
-            .sort(),
-        ) === "[0,1,2,3]",
-      "four queues",
-      DEADLINE_MS,
-    );
+    await servedByAnyone([0, 1, 2, 3]);
     await exchange(50);
   });
 
@@ -183,41 +183,24 @@ describe("the queues of a guest", () => {
   ])(
     "are served again when a worker that has some %s: the guest is dialled anew",
     async (_, how) => {
-      losses.length = 0;
       // The worker of the other port, which has some of the guest's queues.
       await waitFor(async () => (await served())[2]!.length > 0, "queues at the other worker", DEADLINE_MS);
       const { dialled } = peer;
-      peer.send(poisonedFrame(how));
-      await waitFor(() => losses.length === 1, "somebody to notice", DEADLINE_MS);
-      await waitFor(
-        () => guest.frontEnd.isClosed() && peer.dialled > dialled,
-        "the connection to end",
-        DEADLINE_MS,
-      );
-      guest.close();
+      await poison(how);
+      await waitFor(() => peer.dialled > dialled, "the other port to be opened", DEADLINE_MS);
       peer.frames.length = 0;
-      await connect();
-      await waitFor(
-        async () => Object.values(await served()).flat().length === PAIRS,
-        "all queues",
-        DEADLINE_MS,
-      );
+      await servedByAnyone([0, 1, 2, 3]);
       await exchange(50);
     },
     120_000,
   );
 
   it("are served again when the worker of the port dies", async () => {
-    losses.length = 0;
     await handle.pinPort("peer", { 0: 1 });
     await handle.pinPort("vm", { 0: 1, 1: 2, 2: 2, 3: 2 });
     await servedAs({ 0: [], 1: [0], 2: [1, 2, 3] });
     await exchange(10);
-    peer.send(poisonedFrame(POISON_KILLS));
-    await waitFor(() => losses.length === 1, "somebody to notice", DEADLINE_MS);
-    await waitFor(() => guest.frontEnd.isClosed(), "the connection to end", DEADLINE_MS);
-    guest.close();
-    await connect();
+    await poison(POISON_KILLS);
     await servedAs({ 0: [], 1: [0], 2: [1, 2, 3] });
     peer.frames.length = 0;
     await exchange(50);
