@@ -153,14 +153,15 @@ export class ConnectionTable {
   }
 
   /**
-   * Where hashIpv4() or hashTuple() says that a tuple may be found: connection × 2 + direction, or −1. For each of hashes[from] up to
-   * hashes[to], written over it. It may be another tuple's, or expired: the caller looks.
+   * Where a tuple may be found by its hash: connection × 2 + direction, or −1. For each of hashes[from] up to hashes[to],
+   * written over it; returns how many are −1. It may be another tuple's, or expired: the caller looks.
    */
-  seek(hashes: Int32Array, from: number, to: number): void {
+  seek(hashes: Int32Array, from: number, to: number): number {
     const index = this.#index;
     const mask = this.#indexMask;
     const { tuples } = this;
     let touched = 0;
+    let unknown = 0;
     // Nothing waits for these words: the lines come in at once.
     for (let i = from; i < to; i++) touched |= index[(((hashes[i]! << 1) & mask) + 1) | 0]!;
     for (let i = from; i < to; i++) {
@@ -172,11 +173,29 @@ export class ConnectionTable {
         entry = index[(at + 1) | 0]!;
       }
       hashes[i] = entry - 1;
-      if (entry === 0) continue;
+      if (entry === 0) {
+        unknown++;
+        continue;
+      }
       touched |= tuples[((entry - 1) << 4) | 0]! | tuples[((((entry - 1) >> 1) << 5) + W_NOTE) | 0]!;
     }
     this.touched = touched;
+    return unknown;
   }
+  /**
+   * A connection is about to begin, `behind` others, and the hash of what answers to it is known: brings the lines in that
+   * it will need, so that for all of a burst they come at once.
+   */
+  expect(hash: number, behind: number): void {
+    const next = this.#freeCount - 1 - behind;
+    let touched = this.#index[(((hash << 1) & this.#indexMask) + 1) | 0]!;
+    if (next >= 0) {
+      const at = this.#free[next]! << 5;
+      touched |= this.tuples[at]! | this.tuples[at + 16]!;
+    }
+    this.touched |= touched;
+  }
+
   /** Of no meaning: it keeps the compiler from dropping the touching. */
   touched = 0;
 

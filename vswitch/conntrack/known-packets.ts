@@ -75,7 +75,27 @@ export class KnownPackets {
         kind,
       );
     }
-    this.#table.seek(found, from, to);
+    if (this.#table.seek(found, from, to) > 0) this.#expect(packets, from, to, zone, found);
+  }
+
+  /** Most packets that belong to nothing begin something. */
+  #expect(packets: Int32Array, from: number, to: number, zone: number, found: Int32Array): void {
+    const table = this.#table;
+    const { view, offset, length } = this.#pool;
+    let expected = 0;
+    for (let i = from; i < to; i++) {
+      if (found[i] !== -1) continue;
+      const packet = packets[i]!;
+      const start = offset[packet]!;
+      if (length[packet]! < ETHERNET_SIZE + TAG_SIZE + IPV4_SIZE + 4) continue;
+      const type = view.getUint16(start + ETHERNET_SIZE - 2);
+      const l3 = start + ETHERNET_SIZE + (type === 0x8100 || type === 0x88a8 ? TAG_SIZE : 0);
+      const protocol = view.getUint8(l3 + 9);
+      const ports = view.getInt32(l3 + IPV4_SIZE);
+      const answers = (ports << 16) | (ports >>> 16);
+      const kind = kindOf(false, protocol, zone);
+      table.expect(hashIpv4(view.getInt32(l3 + 16), view.getInt32(l3 + 12), answers, kind), expected++);
+    }
   }
 
   /** See Tracker.pass. */
