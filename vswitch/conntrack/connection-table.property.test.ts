@@ -17,6 +17,7 @@ const tuple = fc
 const step = fc.oneof(
   fc.record({ do: fc.constant("add" as const), tuple, answered: fc.boolean() }),
   fc.record({ do: fc.constant("remove" as const), tuple }),
+  fc.record({ do: fc.constant("renew" as const), tuple, ms: fc.integer({ min: 1, max: 300 }) }),
   fc.record({ do: fc.constant("pass" as const), ms: fc.integer({ min: 1, max: 40 }) }),
 );
 const TIMEOUT_MS = 100;
@@ -37,6 +38,15 @@ describe("ConnectionTable", () => {
             nowMs += one.ms;
             if (one.ms > 30) table.sweep(nowMs);
             for (const [key, entry] of model) if (entry.expiresMs <= nowMs) model.delete(key);
+          } else if (one.do === "renew") {
+            // For longer, or for less.
+            const found = table.find(one.tuple, nowMs);
+            const expected = model.get(text(one.tuple));
+            expect(found >= 0).toBe(expected !== undefined);
+            if (expected === undefined) continue;
+            table.setExpiry(found >> 1, nowMs + one.ms);
+            for (const key of [text(one.tuple), expected.other])
+              model.set(key, { ...model.get(key)!, expiresMs: nowMs + one.ms });
           } else if (one.do === "remove") {
             const found = table.find(one.tuple, nowMs);
             const expected = model.get(text(one.tuple));
@@ -93,6 +103,38 @@ describe("ConnectionTable", () => {
         }
         table.sweep(TIMEOUT_MS, Number.POSITIVE_INFINITY);
         expect(table.size).toBe(0);
+      }),
+    );
+  });
+
+  it("is swept of each when its time is over, which may have become shorter or longer since it began", () => {
+    const times = fc.array(fc.array(fc.integer({ min: 1, max: 400 }), { maxLength: 4 }), {
+      minLength: 1,
+      maxLength: CAPACITY,
+    });
+    fc.assert(
+      fc.property(times, fc.array(fc.integer({ min: 0, max: 60 }), { maxLength: 12 }), (changes, pauses) => {
+        const table = new ConnectionTable(CAPACITY);
+        const reply = new Int32Array(TUPLE_WORDS);
+        const expiries = new Map<number, number>();
+        for (const n of changes.keys()) {
+          const original = tupleOf(n, 2, 3, 0);
+          invert(original, reply);
+          expiries.set(table.add(original, reply, 1, UDP_FIRST, 0, TIMEOUT_MS), TIMEOUT_MS);
+        }
+        let nowMs = 0;
+        for (const [step, ms] of pauses.entries()) {
+          nowMs += ms;
+          table.sweep(nowMs);
+          for (const [connection, expiresMs] of expiries) if (expiresMs <= nowMs) expiries.delete(connection);
+          expect(table.size).toBe(expiries.size);
+          for (const [n, connection] of [...expiries.keys()].entries()) {
+            const change = changes[n]?.[step];
+            if (change === undefined) continue;
+            table.setExpiry(connection, nowMs + change);
+            expiries.set(connection, nowMs + change);
+          }
+        }
       }),
     );
   });

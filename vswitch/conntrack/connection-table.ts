@@ -64,6 +64,11 @@ export class ConnectionTable {
   readonly #zoneCounts = new Int32Array(65_536);
   readonly #bytes: Uint8Array;
   readonly #times: Float64Array;
+  /**
+   * No later than the connection expires; Infinity where there is none. So those that are looked at for what has expired
+   * lie close together, and packets have nothing to do with it as long as they make a connection last longer.
+   */
+  readonly #dueMs: Float64Array;
   readonly #ports: Uint16Array;
   readonly #portCounts = new Int32Array(OWNERS);
   readonly #sourceCounts = new Int32Array(OWNERS);
@@ -89,6 +94,7 @@ export class ConnectionTable {
     this.#bytes = memory.bytes;
     this.#times = memory.times;
     this.epochs = new Int32Array(capacity);
+    this.#dueMs = new Float64Array(capacity).fill(Number.POSITIVE_INFINITY);
     this.#ports = memory.halves;
     this.#index = new Int32Array(capacity * 8);
     this.#indexMask = capacity * 8 - 1;
@@ -116,7 +122,10 @@ export class ConnectionTable {
     return this.#times[expiryAt(connection)]!;
   }
   setExpiry(connection: number, expiresMs: number): void {
-    this.#times[expiryAt(connection)] = expiresMs;
+    const at = expiryAt(connection);
+    const isEarlier = expiresMs < this.#times[at]!;
+    this.#times[at] = expiresMs;
+    if (isEarlier) this.#dueMs[connection] = expiresMs;
   }
 
   /** Of connection × 2 + direction: the caller's note on its packets, as long as the epoch stays; or 0. */
@@ -228,6 +237,7 @@ export class ConnectionTable {
     this.marks[connection] = 0;
     for (let i = 0; i < 4; i++) this.labels[connection * 4 + i] = 0;
     this.setExpiry(connection, nowMs + timeoutMs);
+    this.#dueMs[connection] = nowMs + timeoutMs;
     this.#ports[portAt(connection)] = portOwner;
     this.setState(connection, state);
     this.#insert(connection * 2);
@@ -256,6 +266,7 @@ export class ConnectionTable {
         continue;
       }
       this.setExpiry(c, expires);
+      this.#dueMs[c] = expires;
       this.note(c * 2, 0);
       this.note(c * 2 + 1, 0);
       // What a helper knew is gone.
@@ -287,6 +298,7 @@ export class ConnectionTable {
     this.#delete(connection * 2);
     this.#delete(connection * 2 + 1);
     this.setState(connection, STATE_NONE);
+    this.#dueMs[connection] = Number.POSITIVE_INFINITY;
     this.changed(connection);
     this.#free[this.#freeCount++] = connection;
     this.#count(connection, -1);
@@ -327,7 +339,10 @@ export class ConnectionTable {
     const count = Math.min(this.capacity, Math.ceil(this.capacity * share));
     for (let n = 0; n < count; n++) {
       const c = (this.#swept + n) & mask;
-      if (this.stateOf(c) !== STATE_NONE && this.expiryOf(c) <= nowMs) this.remove(c);
+      if (this.#dueMs[c]! > nowMs) continue;
+      const expiresMs = this.expiryOf(c);
+      if (expiresMs <= nowMs) this.remove(c);
+      else this.#dueMs[c] = expiresMs;
     }
     this.#swept = (this.#swept + count) & mask;
   }
