@@ -98,6 +98,8 @@ export class NbdServer implements FlushQueue {
   otherClients = 0;
   acceptedCount = 0;
   refusedCount = 0;
+  /** Requests of the last breath. */
+  breathRequests = 0;
 
   constructor(epoll: Epoll, syncer: Syncer) {
     this.#epoll = epoll;
@@ -171,6 +173,7 @@ export class NbdServer implements FlushQueue {
   /** Ends a breath: commits, answers, starts a flush, sends. Returns true when requests are left in the buffers. */
   endBreath(): boolean {
     const touched = this.#touched.splice(0);
+    this.breathRequests = 0;
     if (touched.length === 0) {
       // Guests of another front may wait for one.
       this.#flushes.start();
@@ -180,6 +183,7 @@ export class NbdServer implements FlushQueue {
     times.begin(this.#nowMs);
     let count = 0;
     for (let i = 0; i < touched.length; i++) count += touched[i]!.transmission!.pendingCount;
+    this.breathRequests = count;
     times.lap(HOP_QUEUE, count);
     for (let i = 0; i < touched.length; i++) {
       const { export: target } = touched[i]!.transmission as NbdTransmission;

@@ -134,6 +134,11 @@ export class Housekeeper {
     return this.#options.demand.urgent;
   }
 
+  /** Blocks are being moved, a few with each breath. */
+  get cleaning(): boolean {
+    return this.#cleaner.active;
+  }
+
   /** A checkpoint waits for the catalogue. */
   get recording(): boolean {
     return this.#recording;

@@ -2,6 +2,7 @@
 import { workerData } from "node:worker_threads";
 import { EPOLLIN, Epoll } from "../../base/linux/index.js";
 import { Mailbox, type MailboxSetup } from "../../base/worker/index.js";
+import { BusyPoll } from "./busy-poll.js";
 import { disksAway, takeBackDisk } from "./disk-returns.js";
 import { formatPool, probeDisks } from "./pool-disk-files.js";
 import { reportMetrics } from "./report-metrics.js";
@@ -93,10 +94,11 @@ epoll.add(mailbox.doorbell, EPOLLIN);
 /** Before the sockets are looked at again. */
 const BREATHS_MAX = 8;
 
+const poll = new BusyPoll(epoll, () => performance.now());
 let sleepMs = 250;
 let lastExpiryMs = 0;
 while (!mailbox.closing) {
-  const count = epoll.wait(target.beginSleep() ? sleepMs : 0);
+  const count = poll.wait(target.beginSleep() ? sleepMs : 0, target.server.breathRequests <= 1);
   const nowMs = performance.now();
   target.turns.begin(nowMs);
   for (let i = 0; i < count; i++) {

@@ -111,6 +111,9 @@ export interface TargetHooks {
 
 /** Before the sockets are closed. */
 const LAST_BREATHS = 64;
+/** Looking whether some housekeeping is due is a twelfth of what a small request costs; soon is early enough. */
+const HOUSEKEEP_EVERY_MS = 0.25;
+const HOUSEKEEP_SOON_MS = 1;
 /** How long looking up a moment may keep others waiting at a time. */
 const REWIND_STEP_MS = 5;
 
@@ -118,6 +121,8 @@ export class Target {
   readonly server: NbdServer;
   readonly blk: BlkServer;
   readonly #pools = new Map<string, Pool>();
+  /** Until then no housekeeping is due, unless somebody waits for room. */
+  #quietUntilMs = 0;
   readonly turns = new Turns();
   readonly #exports = new Exports(this.turns);
   readonly #syncer: PoolSyncer;
@@ -386,15 +391,22 @@ export class Target {
     this.blk.unlisten(name);
   }
 
-  /** A little housekeeping; how long the loop may sleep when nothing arrives (ms). */
+  /**
+   * A little housekeeping, unless there was nothing to do a moment ago and nobody waits for room; how long the loop may
+   * sleep when nothing arrives (ms).
+   */
   housekeep(nowMs: number): number {
+    const isPressing = this.server.hasStalled || this.blk.hasStalled;
+    if (nowMs < this.#quietUntilMs && !isPressing) return HOUSEKEEP_SOON_MS;
     let sleepMs = 1000;
     let urgent = false;
+    let cleaning = false;
     for (const [name, pool] of this.#pools) {
       const outcome = pool.housekeeper.housekeep(nowMs);
       if (outcome === "busy") sleepMs = 0;
       else if (outcome !== "idle") this.#hooks.onCheckpoint(name, outcome);
       urgent ||= pool.housekeeper.urgent || pool.housekeeper.holdsWriters;
+      cleaning ||= pool.housekeeper.cleaning;
     }
     if (urgent) sleepMs = Math.min(sleepMs, 5);
     else if (this.server.hasStalled || this.blk.hasStalled) {
@@ -403,6 +415,7 @@ export class Target {
       this.blk.retryStalled();
       sleepMs = 0;
     }
+    this.#quietUntilMs = sleepMs === 1000 && !cleaning ? nowMs + HOUSEKEEP_EVERY_MS : 0;
     return Math.min(sleepMs, 250);
   }
 
