@@ -8,7 +8,13 @@ import { recordedKeyframes } from "../../storage-pool/pool/keyframes.js";
 import { MAP_MEMORY, type MapMemory, type VolumeSpec } from "../../storage-pool/pool/open-pool.js";
 import { Pool } from "../../storage-pool/pool/pool.js";
 import type { SyncRound } from "../../storage-pool/pool/sync-round.js";
-import { type DiskFaults, Fuse, SimulatedDiskFile, SimulatedMapFiles } from "./storage-simulator.js";
+import {
+  type DiskFaults,
+  Fuse,
+  NO_FAULTS,
+  SimulatedDiskFile,
+  SimulatedMapFiles,
+} from "./storage-simulator.js";
 
 const MIB = 1024 * 1024;
 const KEY = Uint8Array.from({ length: 64 }, (_, i) => i * 7 + 1);
@@ -52,6 +58,8 @@ export class Surroundings {
   away = false;
   /** How often the bad disk came back while the pool was at work. */
   returned = 0;
+  /** And was looked through just now. */
+  trusted = false;
   rested = false;
   /** And the catalogue knows how far logs are on the medium. */
   noted = false;
@@ -146,7 +154,10 @@ export class Surroundings {
         syncAside: (onSynced) => this.syncAside(onSynced),
         onDurable: (positions) => this.noteDurable(positions),
         onFailed: (index) => this.changeDisk(index, { suspect: true }),
-        onTrusted: (index) => this.changeDisk(index, { suspect: false }),
+        onTrusted: (index) => {
+          this.changeDisk(index, { suspect: false });
+          this.trusted = true;
+        },
         steadyClock: () => this.nowMs,
         wallClock: () => this.clockMs,
         onHistoryShort: () => {
@@ -285,6 +296,19 @@ export class Surroundings {
   surround(): void {
     if (this.random.chance(0.3)) this.endSyncs();
     this.comeBack();
+    if (this.trusted) this.proveCopies();
+  }
+
+  /** Every copy is right on a disk that was away and does nothing wrong now, so that the other disks may go. */
+  proveCopies(): void {
+    this.trusted = false;
+    if (this.returned === 0 || this.bad?.file.faults !== NO_FAULTS) return;
+    for (const { id, name } of this.pool.volumes.values()) {
+      const proof = this.pool.newProof(id);
+      while (proof.step() !== "done");
+      const [finding] = proof.progress.findings;
+      if (finding !== undefined) throw new Error(`${name}, after a disk came back: ${finding}`);
+    }
   }
 
   /** The bad disk is back, or repaired, while the pool is at work. */
