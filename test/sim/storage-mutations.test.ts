@@ -13,6 +13,7 @@ afterEach(() => {
   vi.doUnmock(`${POOL}/log/checksum.js`);
   vi.doUnmock(`${POOL}/volume/map-page.js`);
   vi.doUnmock(`${POOL}/pool/catalogue-age.js`);
+  vi.doUnmock(`${POOL}/pool/taking-back.js`);
   vi.resetModules();
 });
 
@@ -208,4 +209,19 @@ test("a checkpoint that is recorded while some of its pages are still to be writ
     return true;
   };
   expect(await firstFailure(1)).toMatch(/damaged|is no prefix|has changed|cannot be read/);
+});
+
+test("a disk that is back and whose copies stand in slots that count as free is found", {
+  timeout: 300_000,
+}, async () => {
+  vi.doMock(`${POOL}/pool/taking-back.js`, async (original) => {
+    const real = (await original()) as typeof import("../../storage-pool/pool/taking-back.js");
+    const takeBack: typeof real.takeBack = (table, away, back, epoch) => {
+      const marking = vi.spyOn(back, "markUsed").mockImplementation(() => {});
+      real.takeBack(table, away, back, epoch);
+      marking.mockRestore();
+    };
+    return { takeBack };
+  });
+  expect(await firstFailure(88, 160)).toMatch(/after a disk came back: block/);
 });
