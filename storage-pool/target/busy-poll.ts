@@ -43,7 +43,7 @@ export class BusyPoll {
   }
 
   /**
-   * As the waiter's own; sleeps LOOK_MS longer than `timeoutMs` at most. `isAlone`: no more than one request was served
+   * As the waiter's own; sleeps LOOK_MS longer than `timeoutMs` at most. `isAlone`: one request was served, no more,
    * since the last wait. Where there were more, the next ones come together as well if they are not looked for so soon.
    */
   wait(timeoutMs: number, isAlone: boolean): number {

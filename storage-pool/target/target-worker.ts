@@ -98,7 +98,7 @@ const poll = new BusyPoll(epoll, () => performance.now());
 let sleepMs = 250;
 let lastExpiryMs = 0;
 while (!mailbox.closing) {
-  const count = poll.wait(target.beginSleep() ? sleepMs : 0, target.server.breathRequests <= 1);
+  const count = poll.wait(target.beginSleep() ? sleepMs : 0, target.server.breathRequests === 1);
   const nowMs = performance.now();
   target.turns.begin(nowMs);
   for (let i = 0; i < count; i++) {
