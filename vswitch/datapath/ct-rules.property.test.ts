@@ -13,7 +13,7 @@ import {
 } from "../../base/openflow/index.js";
 import { MemoryPort } from "../../base/packet/index.js";
 import { tagged, tcpFrame, udpFrame } from "../testing/frames.js";
-import { apply, field, flowMod, output, Rig } from "../testing/rig.js";
+import { apply, field, flowMod, goto, output, Rig } from "../testing/rig.js";
 import type { Bridge } from "./index.js";
 
 const ACK = 16;
@@ -186,7 +186,8 @@ it("frames of known connections fare by rules as by the tables, whoever else has
       fc.array(fc.constantFrom(0, 0, 0, 1, 1000, 31_000, FLUSH, CHANGE), { minLength: 6, maxLength: 6 }),
       fc.infiniteStream(fc.nat(0xffffff)),
       fc.constantFrom(0, 0, 0, 8),
-      (first, flows, more, pauses, numbers, other) => {
+      fc.boolean(),
+      (first, flows, more, pauses, numbers, other, marks) => {
         const cached = new Pair();
         const fresh = new Pair();
         const change = (mod: Partial<FlowMod>): void => {
@@ -198,6 +199,16 @@ it("frames of known connections fare by rules as by the tables, whoever else has
         change({ match: [IP], instructions: [apply(...first)] });
         change({ tableId: 1, priority: 9, match: [IP, NEW], instructions: [apply(commit, output(2))] });
         change({ tableId: 1, priority: 0, match: [IP, EST], instructions: [apply(output(1))] });
+        // Connections that differ in nothing else that is looked at.
+        if (marks) {
+          const marking = apply(ct(true, 1, undefined, mark(1)), output(2));
+          const some = [IP, field("ipv4_src", 0x0a000004)];
+          change({ tableId: 1, priority: 10, match: [IP, NEW], instructions: [goto(3)] });
+          change({ tableId: 3, priority: 2, match: some, instructions: [marking] });
+          change({ tableId: 3, priority: 1, match: [IP], instructions: [apply(commit, output(2))] });
+          const marked = { match: [IP, field("ct_mark", 1)], instructions: [apply(output(3))] };
+          change({ tableId: 1, priority: 5, ...marked });
+        }
         for (const { actions, ...one } of flows) change({ ...one, instructions: [apply(...actions)] });
         // What most frames are, so that they soon have much in common.
         const draw = (): { bridge: number; port: number; bytes: Uint8Array } => {

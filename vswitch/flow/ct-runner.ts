@@ -108,7 +108,7 @@ export class CtRunner {
   }
 
   #take(first: Verdict, packets: Int32Array, i: number, inPort: number, nowMs: number): void {
-    const { hand, tracker, keys, cache, stages, rules, replay, count, countOne } = this.#modules;
+    const { hand, tracker, keys, cache, stages, replay, count, countOne } = this.#modules;
     const { pool } = hand;
     const row = i << ROW_SHIFT;
     const kind = keys.plain[i]!;
@@ -141,10 +141,7 @@ export class CtRunner {
       const mayPass = ct.nat === null || !pool.isShared(packet);
       let found = sought;
       let state = found >= 0 && mayPass ? tracker.pass(packet, found, ct, zone, nowMs) : 0;
-      let id =
-        state === 0
-          ? UNDECIDABLE
-          : rules.find(tracker.noteOf(found), verdict.id, state, cache.generation, keys, row);
+      let id = state === 0 ? UNDECIDABLE : this.#byRule(found, verdict.id, state, row);
       if (id >= 0) this.ruleHits++;
       let next = id >= 0 ? cache.verdicts[id]! : verdict;
       // Whatever comes behind the next ct() may be known by the line alone.
@@ -202,6 +199,19 @@ export class CtRunner {
         at = -1;
       }
     }
+  }
+
+  /** The verdict that the rule of the connection gives, or one of any connection; −1 without one. */
+  #byRule(found: number, ahead: number, state: number, row: number): number {
+    const { tracker, rules, cache, keys } = this.#modules;
+    const { generation } = cache;
+    const note = tracker.noteOf(found);
+    const id = rules.find(note, ahead, state, generation, keys, row);
+    if (id >= 0) return id;
+    const guess = rules.guess(ahead, state);
+    const guessed = rules.find(guess, ahead, state, generation, keys, row);
+    if (guessed >= 0 && !rules.serves(note, ahead, state, generation)) tracker.note(found, guess);
+    return guessed;
   }
 
   /**
