@@ -33,16 +33,16 @@ beforeAll(async () => {
     ...[`ofport_request=${i + 1}`, `options:vhost-server-path=${path(name)}`],
   ]);
   await vswitch.vsctl("add-br", "br0", "--", "set", "bridge", "br0", "datapath_type=netdev", ...ports);
-  [one, two] = await Promise.all([
-    ConsoleGuest.boot(1, [
+  [one, two] = (await ConsoleGuest.bootAll([
+    [
       { path: path("a"), address: "10.0.1.1/24", options: "packed=on" },
       { path: path("c"), address: "10.0.2.1/24" },
-    ]),
-    ConsoleGuest.boot(2, [
+    ],
+    [
       { path: path("b"), address: "10.0.1.2/24" },
       { path: path("d"), address: "10.0.2.2/24", options: OFF },
-    ]),
-  ]);
+    ],
+  ])) as [ConsoleGuest, ConsoleGuest];
   for (const guest of [one, two]) {
     await guest.run(`mkdir -p /www; head -c ${MEGABYTES}m /dev/urandom >/www/data; httpd -p 80 -h /www`);
   }

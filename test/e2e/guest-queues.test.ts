@@ -37,10 +37,10 @@ beforeAll(async () => {
     await handle.addPort({ bridge: "br0", spec, ofport: i + 1, vlan: { mode: "trunk", tag: 0, trunks: [] } });
   }
   await handle.model("br0", 1n, ABOUT).change([flowMod({ instructions: [apply(output(OFPP_NORMAL))] })]);
-  [many, one] = await Promise.all([
-    ConsoleGuest.boot(1, [{ path: join(dir, "many"), address: "10.0.1.1/24", queues: 3 }]),
-    ConsoleGuest.boot(2, [{ path: join(dir, "one"), address: "10.0.1.2/24" }]),
-  ]);
+  [many, one] = (await ConsoleGuest.bootAll([
+    [{ path: join(dir, "many"), address: "10.0.1.1/24", queues: 3 }],
+    [{ path: join(dir, "one"), address: "10.0.1.2/24" }],
+  ])) as [ConsoleGuest, ConsoleGuest];
   for (const guest of [many, one])
     await guest.run(`mkdir -p /www; head -c ${MEGABYTES}m /dev/urandom >/www/data; httpd -p 80 -h /www`);
 }, DEADLINE_MS);

@@ -100,6 +100,16 @@ export class ConsoleGuest {
     return guest;
   }
 
+  /** Several at a time; none runs on when one of them does not boot. */
+  static async bootAll(all: readonly (readonly ConsoleCard[])[]): Promise<ConsoleGuest[]> {
+    const booted = await Promise.allSettled(all.map((cards, i) => ConsoleGuest.boot(i + 1, cards)));
+    const guests = booted.flatMap((one) => (one.status === "fulfilled" ? [one.value] : []));
+    const failed = booted.find((one) => one.status === "rejected");
+    if (failed === undefined) return guests;
+    await Promise.all(guests.map((guest) => guest.kill()));
+    throw failed.reason;
+  }
+
   /** What a shell line prints; rejects when it fails. */
   async run(line: string): Promise<string> {
     const mark = `${++this.#commands}`;
