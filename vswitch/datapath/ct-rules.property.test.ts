@@ -12,6 +12,7 @@ import {
   type OxmEntry,
 } from "../../base/openflow/index.js";
 import { MemoryPort } from "../../base/packet/index.js";
+import { ct, mark, masquerade, nat } from "../testing/ct-actions.js";
 import { tagged, tcpFrame, udpFrame } from "../testing/frames.js";
 import { apply, field, flowMod, goto, output, Rig } from "../testing/rig.js";
 import type { Bridge } from "./index.js";
@@ -22,25 +23,6 @@ const FIN = 1;
 const CONVERSATIONS = 40;
 const SLOTS = 256;
 
-type NatAction = Extract<Action, { type: "nat" }>;
-const nat = (more: Partial<NatAction> = {}): NatAction => ({
-  type: "nat",
-  direction: "existing",
-  selection: "auto",
-  persistent: false,
-  ...more,
-});
-const masquerade = nat({ direction: "source", addressMin: Uint8Array.of(10, 2, 0, 1) });
-const mark = (value: number): Action => ({ type: "set_field", ...field("ct_mark", value) });
-const ct = (commit: boolean, zone: number, tableId: number | undefined, ...actions: Action[]): Action => ({
-  type: "ct",
-  commit,
-  force: false,
-  zone,
-  alg: 0,
-  actions,
-  ...(tableId === undefined ? {} : { tableId }),
-});
 const IP = field("eth_type", 0x800);
 const NEW = field("ct_state", 0x21, 0x21);
 const EST = field("ct_state", 0x22, 0x22);

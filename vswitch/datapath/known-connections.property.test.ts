@@ -10,6 +10,7 @@ import {
   type OxmEntry,
 } from "../../base/openflow/index.js";
 import { TRUNK_ALL } from "../learn/index.js";
+import { ct, mark, masquerade, nat } from "../testing/ct-actions.js";
 import { icmpFrame, tagged, tcpFrame, udpFrame } from "../testing/frames.js";
 import { apply, field, flowMod, goto, output, Rig } from "../testing/rig.js";
 
@@ -22,26 +23,6 @@ const CLIENTS = ["10.0.0.1", "10.0.0.2"] as const;
 const SERVER = "10.1.0.1";
 /** What clients are seen as where their addresses are translated. */
 const OUTSIDE = "10.2.0.1";
-
-type NatAction = Extract<Action, { type: "nat" }>;
-const nat = (more: Partial<NatAction> = {}): NatAction => ({
-  type: "nat",
-  direction: "existing",
-  selection: "auto",
-  persistent: false,
-  ...more,
-});
-const masquerade = nat({ direction: "source", addressMin: Uint8Array.of(10, 2, 0, 1) });
-const mark = (value: number): Action => ({ type: "set_field", ...field("ct_mark", value) });
-const ct = (commit: boolean, zone: number, tableId: number | undefined, ...actions: Action[]): Action => ({
-  type: "ct",
-  commit,
-  force: false,
-  zone,
-  alg: 0,
-  actions,
-  ...(tableId === undefined ? {} : { tableId }),
-});
 
 /** In place of a pause: all connections are forgotten, or few more may be begun. */
 const FLUSH = -1;

@@ -16,7 +16,7 @@ import {
 } from "./port-assignment.js";
 import type { PortSpec } from "./port-factory.js";
 import { PortThreads } from "./port-threads.js";
-import { QueueSpread, type SpreadPort } from "./queue-spread.js";
+import { NOT_ARRANGED, QueueSpread, type SpreadPort } from "./queue-spread.js";
 import type { AddPort, DatapathMethods, RemoteLane, SharedPackets } from "./requests.js";
 import type { ThreadStatus } from "./thread-status.js";
 
@@ -44,8 +44,6 @@ interface Served extends SpreadPort {
   /** It is about to be looked at who serves its queues. */
   isLooking?: boolean;
 }
-
-const NOT_ARRANGED = -2;
 
 /** A port worker that has died, and is started again. */
 export interface WorkerLoss {

@@ -10,6 +10,9 @@ import { createLoanMemory, createPortLane, LANE_GENERATION, type PortLane } from
 import type { PortThreads } from "./port-threads.js";
 import type { DatapathMethods, InletOf } from "./requests.js";
 
+/** SpreadPort.arranged of one for which nothing has been decided. */
+export const NOT_ARRANGED = -2;
+
 /** A port whose queues may be spread. */
 export interface SpreadPort {
   readonly bridge: string;
@@ -17,7 +20,7 @@ export interface SpreadPort {
   readonly worker: number;
   readonly lane: PortLane;
   loans: readonly SpreadQueues[];
-  /** Of the state of the port for which it was last decided who serves what; a number that it never is: for none. */
+  /** Of the state of the port for which it was last decided who serves what, or NOT_ARRANGED. */
   arranged: number;
 }
 
@@ -84,8 +87,9 @@ export class QueueSpread {
     const memory = createLoanMemory();
     await forward("addInlet", { bridge, name, remote: { worker, lane } });
     const body = { name, pairs: queues, memory, workerLane: threads.lanes[worker]!, state: lane.state };
-    const lent = await threads.ask(port.worker, "lendQueues", body);
+    // Whoever ends before it has answered: the lane is not forgotten.
     port.loans = [...port.loans, { worker, lane, queues }];
+    const lent = await threads.ask(port.worker, "lendQueues", body);
     if (lent === undefined) {
       await this.forget({ ...port, loans: port.loans.slice(-1) });
       port.loans = port.loans.slice(0, -1);
@@ -101,7 +105,7 @@ export class QueueSpread {
       const gone = port.loans.filter((one) => one.worker === worker);
       for (const { lane } of gone) inlets.push({ bridge: port.bridge, name: port.name, laneId: lane.id });
       port.loans = port.loans.filter((one) => one.worker !== worker);
-      if (gone.length > 0) port.arranged = -1;
+      if (gone.length > 0) port.arranged = NOT_ARRANGED;
     }
     return inlets;
   }
