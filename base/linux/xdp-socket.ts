@@ -8,7 +8,8 @@
 import { EAGAIN, EBUSY, EINTR, raw, systemError } from "./errno.js";
 import { addressOf } from "./ffi.js";
 import { closeFile } from "./file.js";
-import { FileMapping, MemoryBlock } from "./memory.js";
+import { FileMapping } from "./memory.js";
+import type { RingMapping } from "./packet-socket.js";
 import { cBind, cGetsockopt, cRecv, cSend, cSetsockopt, cSocket } from "./socket-calls.js";
 import { noteDescriptor } from "./thread-ledger.js";
 
@@ -34,6 +35,7 @@ const MSG_DONTWAIT = 0x40;
 const CHUNK_SIZE = 4096;
 /** Chunks for each direction, and entries of every ring: a power of two. */
 const CHUNKS = 1024;
+const UMEM_SIZE = 2 * CHUNKS * CHUNK_SIZE;
 /** The longest frame: a chunk less what the kernel keeps in front of it. */
 export const XDP_FRAME_SIZE_MAX = CHUNK_SIZE - 256;
 /** In copy mode a call sends some tens of frames. */
@@ -45,14 +47,17 @@ export interface XdpSocketOptions {
   readonly queue: number;
   /** Let the device read and write our memory itself, where its driver can. */
   readonly zeroCopy: boolean;
+  /** Gives the memory for the frames, zeroed and aligned to pages; the socket's until it calls unmap(). */
+  readonly takeMemory: (sizeBytes: number) => RingMapping;
 }
 
 export class XdpSocket {
   readonly fd: number;
-  /** Of the frame at hand, filled by next(). */
-  frameAddress = 0;
+  /** Of the frame at hand, filled by next(): where in the buffer of the memory it begins. */
+  frameAt = 0;
   frameLength = 0;
-  readonly #umem: MemoryBlock;
+  readonly #umem: RingMapping;
+  readonly #umemAt: number;
   readonly #rx: Ring;
   readonly #tx: Ring;
   readonly #fill: Ring;
@@ -69,13 +74,16 @@ export class XdpSocket {
 
   /** Throws with the errno's name; EOPNOTSUPP when zero copy was asked for and there is none. */
   constructor(options: XdpSocketOptions) {
-    const { name, index, queue, zeroCopy } = options;
+    const { name, index, queue, zeroCopy, takeMemory } = options;
     const fd = noteDescriptor(raw(cSocket(AF_XDP, SOCK_RAW_CLOEXEC, 0)));
     if (fd < 0) throw systemError("socket(AF_XDP)", fd, name);
     this.fd = fd;
-    this.#umem = new MemoryBlock(2 * CHUNKS * CHUNK_SIZE);
     const rings: Ring[] = [];
+    let umem: RingMapping | undefined;
     try {
+      umem = takeMemory(UMEM_SIZE);
+      this.#umem = umem;
+      this.#umemAt = umem.byteOffset;
       this.#register();
       this.#set(XDP_UMEM_FILL_RING, Uint32Array.of(CHUNKS), "XDP_UMEM_FILL_RING");
       this.#set(XDP_UMEM_COMPLETION_RING, Uint32Array.of(CHUNKS), "XDP_UMEM_COMPLETION_RING");
@@ -107,7 +115,7 @@ export class XdpSocket {
     } catch (thrown) {
       for (const ring of rings) ring.unmap(); // cold
       closeFile(fd);
-      this.#umem.free();
+      umem?.unmap();
       throw thrown;
     }
   }
@@ -121,7 +129,7 @@ export class XdpSocket {
   next(): void {
     const { words } = this.#rx;
     const at = this.#rx.consumeAt();
-    this.frameAddress = this.#umem.address + (words[at] as number);
+    this.frameAt = this.#umemAt + (words[at] as number);
     this.frameLength = words[at + 2] as number;
     this.#putFill((words[at] as number) & ~(CHUNK_SIZE - 1));
   }
@@ -133,19 +141,19 @@ export class XdpSocket {
     if (this.#fill.needsWakeup()) cRecv(this.fd, 0, 0, MSG_DONTWAIT);
   }
 
-  /** The address for the next frame to send, XDP_FRAME_SIZE_MAX bytes; 0 when there is none. */
+  /** Where the next frame to send may begin, or up to 256 bytes behind; −1 when there is no room. */
   room(): number {
     if (this.#freeCount === 0) this.#reclaim();
-    if (this.#freeCount === 0 || this.#tx.room() === 0) return 0;
-    return this.#umem.address + (this.#free[this.#freeCount - 1] as number);
+    if (this.#freeCount === 0 || this.#tx.room() === 0) return -1;
+    return this.#umemAt + (this.#free[this.#freeCount - 1] as number);
   }
 
-  /** What was written to room() is a frame of `length` bytes to send. */
-  commit(length: number): void {
+  /** What was written `skip` bytes behind room() is a frame of `length` bytes to send. */
+  commit(skip: number, length: number): void {
     const chunk = this.#free[--this.#freeCount] as number;
     const { words } = this.#tx;
     const at = this.#tx.produceAt();
-    words[at] = chunk;
+    words[at] = chunk + skip;
     words[at + 1] = 0;
     words[at + 2] = length;
     words[at + 3] = 0;
@@ -187,14 +195,14 @@ export class XdpSocket {
     this.#fill.unmap();
     this.#completion.unmap();
     closeFile(this.fd);
-    this.#umem.free();
+    this.#umem.unmap();
   }
 
   #reclaim(): void {
     const { words } = this.#completion;
     const count = this.#completion.filled();
     for (let i = 0; i < count; i++)
-      this.#free[this.#freeCount++] = words[this.#completion.consumeAt()] as number;
+      this.#free[this.#freeCount++] = (words[this.#completion.consumeAt()] as number) & ~(CHUNK_SIZE - 1);
     if (count > 0) this.#completion.publishConsumed();
   }
 
@@ -207,10 +215,10 @@ export class XdpSocket {
 
   #register(): void {
     const registration = new Uint32Array(8);
-    const { address } = this.#umem;
+    const address = addressOf(new Uint8Array(this.#umem.buffer)) + this.#umemAt;
     registration[0] = address >>> 0;
     registration[1] = (address / 0x1_0000_0000) >>> 0;
-    registration[2] = 2 * CHUNKS * CHUNK_SIZE;
+    registration[2] = UMEM_SIZE;
     registration[4] = CHUNK_SIZE;
     this.#set(XDP_UMEM_REG, registration, "XDP_UMEM_REG");
   }

@@ -139,9 +139,9 @@ export class PortFactory {
     const mode = XDP_MODES.find((one) => one === wanted);
     if (mode === undefined && wanted !== BEST_EFFORT)
       throw invalid("xdp-mode", wanted, `${[BEST_EFFORT, ...XDP_MODES].join(", ")} are`);
-    const { pool } = this.#modules;
+    const { pool, window } = this.#modules;
     const queues = queuesOf(spec, XDP_QUEUES_MAX);
-    return new AfxdpPort({ name, pool, mtu, queues, ...(mode === undefined ? {} : { mode }) });
+    return new AfxdpPort({ name, pool, window, mtu, queues, ...(mode === undefined ? {} : { mode }) });
   }
 
   #createPatch(spec: PortSpec): Port {

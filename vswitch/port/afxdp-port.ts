@@ -2,12 +2,12 @@
 // direction. By the driver itself where it can (native), else behind it (generic); without copies where both can.
 // No offloads: senders on the same machine must complete their checksums (`ethtool -K DEV tx off` at the other end of a
 // veth pair). Needs CAP_NET_ADMIN, CAP_BPF and CAP_NET_RAW. Thread: the datapath worker's. Hot: yes.
+import { assert } from "../../base/assert/index.js";
 import { PlinthError } from "../../base/errors/index.js";
 import {
-  addressOf,
-  copyMemory,
   EPOLLIN,
   Epoll,
+  type RingMapping,
   XDP_FRAME_SIZE_MAX,
   type XdpAttachment,
   XdpProgram,
@@ -28,6 +28,7 @@ import {
   TX_ERRORS,
   TX_PACKETS,
 } from "../../base/packet/index.js";
+import type { GuestWindow } from "../../base/virtio/index.js";
 import { DeviceLink } from "./device-link.js";
 import { flowHash } from "./flow-spread.js";
 
@@ -39,7 +40,9 @@ export const XDP_QUEUES_MAX = 16;
 export interface AfxdpPortOptions {
   /** Also the device's name. */
   readonly name: string;
+  /** Its arena must be the window's: both sides of every copy lie in one array. */
   readonly pool: PacketPool;
+  readonly window: GuestWindow;
   readonly mtu?: number;
   /** Receive queues of the device to take, from 0 on; 1 when absent. */
   readonly queues?: number;
@@ -54,7 +57,7 @@ export class AfxdpPort implements Port {
   /** How the device is used; undefined while there is none. */
   mode: XdpMode | undefined = undefined;
   readonly #pool: PacketPool;
-  readonly #arena: number;
+  readonly #window: GuestWindow;
   readonly #options: AfxdpPortOptions;
   readonly #epoll: Epoll;
   /** Frames that have come in, by queue. */
@@ -67,11 +70,12 @@ export class AfxdpPort implements Port {
 
   /** Throws DEVICE_UNKNOWN, or with the errno's name: EBUSY for a device with an XDP program, EPERM. */
   constructor(options: AfxdpPortOptions) {
-    const { name, pool, mtu, queues = 1 } = options;
+    const { name, pool, window, mtu, queues = 1 } = options;
+    assert(pool.bytes.buffer === window.bytes.buffer, "packets and the sockets' memory share one window");
     this.name = name;
     this.#options = options;
     this.#pool = pool;
-    this.#arena = addressOf(pool.bytes);
+    this.#window = window;
     this.queueFrames = new Float64Array(queues);
     this.#epoll = new Epoll(queues);
     this.wakeFd = this.#epoll.fd;
@@ -119,6 +123,7 @@ export class AfxdpPort implements Port {
   tx(batch: Batch): void {
     const { stats } = this;
     const pool = this.#pool;
+    const { copy } = this.#window;
     const sockets = this.#sockets;
     for (let i = 0; i < batch.length; i++) {
       const packet = batch.packets[i] as number;
@@ -126,12 +131,14 @@ export class AfxdpPort implements Port {
       const offset = pool.offset[packet] as number;
       const queue = sockets.length < 2 ? 0 : flowHash(pool.bytes, offset, length) % sockets.length;
       const socket = sockets[queue];
-      const room = socket === undefined ? 0 : socket.room();
+      const room = socket === undefined ? -1 : socket.room();
       if (length > XDP_FRAME_SIZE_MAX) stats[TX_ERRORS] = (stats[TX_ERRORS] as number) + 1;
-      else if (socket === undefined || room === 0) stats[TX_DROPPED] = (stats[TX_DROPPED] as number) + 1;
+      else if (socket === undefined || room < 0) stats[TX_DROPPED] = (stats[TX_DROPPED] as number) + 1;
       else {
-        copyMemory(room, this.#arena + offset, length);
-        socket.commit(length);
+        // Both ends lie alike in their words of eight bytes: they are copied whole.
+        const skip = offset & 7;
+        copy(room + skip, offset, length);
+        socket.commit(skip, length);
         stats[TX_PACKETS] = (stats[TX_PACKETS] as number) + 1;
         stats[TX_BYTES] = (stats[TX_BYTES] as number) + length;
       }
@@ -167,6 +174,7 @@ export class AfxdpPort implements Port {
   #receive(socket: XdpSocket, batch: Batch): number {
     const { stats } = this;
     const pool = this.#pool;
+    const { copy } = this.#window;
     let waiting = socket.waiting();
     if (waiting === 0) return 0;
     let count = 0;
@@ -181,7 +189,7 @@ export class AfxdpPort implements Port {
         stats[RX_ERRORS] = (stats[RX_ERRORS] as number) + 1;
         continue;
       }
-      copyMemory(this.#arena + (pool.offset[packet] as number), socket.frameAddress, length);
+      copy(pool.offset[packet] as number, socket.frameAt, length);
       pool.length[packet] = length;
       batch.packets[batch.length++] = packet;
       bytes += length;
@@ -223,7 +231,9 @@ export class AfxdpPort implements Port {
     const sockets: XdpSocket[] = [];
     try {
       for (let queue = 0; queue < queues; queue++) {
-        const socket = new XdpSocket({ name, index, queue, zeroCopy: mode === "native-with-zerocopy" });
+        const zeroCopy = mode === "native-with-zerocopy";
+        const takeMemory = (sizeBytes: number): RingMapping => this.#takeMemory(sizeBytes);
+        const socket = new XdpSocket({ name, index, queue, zeroCopy, takeMemory });
         sockets.push(socket);
         program.direct(queue, socket.fd);
       }
@@ -235,6 +245,18 @@ export class AfxdpPort implements Port {
     for (let i = 0; i < queues; i++) this.#epoll.add((sockets[i] as XdpSocket).fd, EPOLLIN);
     this.#program = program;
     this.#sockets = sockets;
+  }
+
+  /** Throws NO_WINDOW_ROOM. */
+  #takeMemory(sizeBytes: number): RingMapping {
+    const window = this.#window;
+    const at = window.reserveAnonymous(sizeBytes);
+    if (at < 0)
+      throw new PlinthError(
+        "NO_WINDOW_ROOM",
+        `no room for the frames of ${this.name} beside the memory of guests`,
+      );
+    return { buffer: window.bytes.buffer as ArrayBuffer, byteOffset: at, unmap: () => window.giveBack(at) };
   }
 
   #leave(): void {
