@@ -3,8 +3,9 @@
 //
 //   slot (2 words): hash | stamp of the time in which it was noted; linear probing
 //
-// Why that is exact: what is cached for some frames holds for all that agree in every bit that was consulted, and where a
-// subtable was consulted, its whole mask was: all of them ask it for the one value that was noted when it was recorded.
+// Why that is exact: what is cached for some frames holds for all that agree in every bit that was consulted. Where a
+// subtable was asked, its whole mask was consulted: all of them ask it for the one value that was noted when it was
+// recorded. Where it was passed over because less shows that it has nothing for them (absence.ts), that was noted.
 // Source: Pfaff et al., "The Design and Implementation of Open vSwitch", NSDI 2015, 6 (which flows a change can touch).
 // Invariant: mayHave() is true of everything noted since clear(); of something else only when there was no room, or by a
 // chance of one in 2³². Thread: datapath worker. Hot: yes (note), as long as packets come that the caches do not know.
@@ -25,6 +26,11 @@ export class AskedValues {
   nextSalt(): number {
     this.#salts = (this.#salts + 0x9e3779b1) | 0;
     return this.#salts;
+  }
+
+  /** Tells one time from another: it changes with clear(). */
+  get stamp(): number {
+    return this.#stamp;
   }
 
   /** The caches are void: nothing that was asked before matters. */

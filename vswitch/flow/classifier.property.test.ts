@@ -1,5 +1,5 @@
 import fc from "fast-check";
-import { describe, expect, it } from "vitest";
+import { beforeAll, describe, expect, it } from "vitest";
 import type { Match, OxmEntry, OxmFieldName } from "../../base/openflow/index.js";
 import { PacketPool } from "../../base/packet/index.js";
 import { tagged, tcpFrame, udpFrame } from "../testing/frames.js";
@@ -8,7 +8,7 @@ import { AskedValues } from "./asked-values.js";
 import { Classifier } from "./classifier.js";
 import { compileMatch, type MaskedKey } from "./fields.js";
 import { Flow } from "./flow.js";
-import { Headers, K_IN_PORT, KEY_WORDS } from "./key.js";
+import { Headers, K_DST, K_IN_PORT, K_METADATA, K_SRC, K_TP, KEY_WORDS } from "./key.js";
 
 const NO_PROGRAM = {
   meterId: 0,
@@ -19,15 +19,21 @@ const NO_PROGRAM = {
   gotoTable: -1,
   clauses: null,
 };
-/** Few words with few bits, so that flows overlap and packets hit. */
-const WORDS = [0, 4, 27, 78];
+/** Few words with few bits, so that flows overlap and packets hit. The second has all stages, addresses and ports. */
+const SETS = [
+  [0, 4, 27, 78],
+  [K_METADATA, K_TP, K_SRC, K_DST],
+] as const;
+let WORDS: readonly number[] = SETS[0];
 const small = fc.integer({ min: 0, max: 3 });
 const keyWords = fc.tuple(small, small, small, small);
 
 function keyOf(values: readonly number[]): Int32Array {
   const key = new Int32Array(KEY_WORDS);
   WORDS.forEach((word, i) => {
-    key[word] = (values[i] as number) << 30;
+    const bits = values[i] as number;
+    // Both ports.
+    key[word] = word === K_TP ? ((bits >>> 1) << 31) | ((bits & 1) << 15) : bits << 30;
   });
   return key;
 }
@@ -216,7 +222,11 @@ const match: fc.Arbitrary<Match> = fc
   )
   .map((parts) => parts.flat());
 
-describe("Classifier", () => {
+describe.each(SETS)("Classifier, by words %i, %i, %i and %i", (...words) => {
+  beforeAll(() => {
+    WORDS = words;
+  });
+
   it("keeps flows of one match by priority, in whatever order they come and go", () => {
     const masks: readonly (readonly number[])[] = [
       [0, 0, 0, 0],

@@ -39,8 +39,7 @@ export class Classifier {
     for (let i = 0; i < subtables.length; i++) {
       const subtable = subtables[i]!;
       if (best !== null && best.priority >= subtable.priorityMax) break;
-      if (consulted !== null) orInto(consulted, subtable.mask);
-      const flow = subtable.ask(key);
+      const flow = subtable.ask(key, consulted);
       if (flow !== null && (best === null || flow.priority > best.priority)) best = flow;
     }
     return best;
@@ -53,8 +52,7 @@ export class Classifier {
     for (let i = 0; i < subtables.length; i++) {
       const subtable = subtables[i]!;
       if (subtable.priorityMax <= above) break;
-      if (consulted !== null) orInto(consulted, subtable.mask);
-      count = subtable.askAll(key, above, into, count);
+      count = subtable.askAll(key, above, consulted, into, count);
     }
     return count;
   }
@@ -67,9 +65,9 @@ export class Classifier {
     const present = this.#subtableOf(flow.key.mask);
     const subtable = present ?? this.#createSubtable(flow.key.mask);
     const before = subtable.priorityMax;
-    subtable.add(flow);
+    const isFelt = subtable.add(flow);
     this.#size++;
-    if (subtable.priorityMax === before) return subtable.mayHaveAsked(flow.key.value);
+    if (subtable.priorityMax === before) return isFelt;
     this.#sort();
     return true;
   }
@@ -79,17 +77,17 @@ export class Classifier {
     const subtable = this.#subtableOf(flow.key.mask);
     if (subtable === undefined) return false;
     const { flows, priorityMax } = subtable;
-    subtable.remove(flow);
+    const isFelt = subtable.remove(flow);
     this.#size -= flows - subtable.flows;
     if (subtable.flows === 0) this.#forget(subtable);
     else if (subtable.priorityMax !== priorityMax) {
       this.#sort();
       return true;
     }
-    return subtable.mayHaveAsked(flow.key.value);
+    return isFelt;
   }
 
-  /** Whether a lookup since the caches were made void could have met a flow with exactly this match. */
+  /** Whether a lookup since the caches were made void could have met, or missed, a flow with exactly this match. */
   mayHaveAsked({ mask, value }: MaskedKey): boolean {
     return this.#subtableOf(mask)?.mayHaveAsked(value) === true;
   }
@@ -151,10 +149,6 @@ export class Classifier {
   #sort(): void {
     this.#subtables.sort((a, b) => b.priorityMax - a.priorityMax);
   }
-}
-
-function orInto(into: Int32Array, mask: Int32Array): void {
-  for (let i = 0; i < KEY_WORDS; i++) into[i] = into[i]! | mask[i]!;
 }
 
 function hashOf(mask: Int32Array): number {

@@ -35,9 +35,12 @@ export const STACK_MAX = 64;
 /** Keys in the verdict cache, at first and at most: powers of two, and one a power of four times the other. */
 export const VERDICT_KEYS_FIRST = 1024;
 export const VERDICT_KEYS_MAX = 262_144;
-/** Keys in the masked cache, at first and at most, and what they may be masked by. */
+/** Keys in the masked cache, at first and at most, and what they may be masked by. Every mask is looked through: beyond
+ *  the first number of masks bits are rounded up to bytes, beyond the second to words, so that few new ones come. */
 export const MASKED_KEYS_FIRST = 512;
 export const MASKED_KEYS_MAX = 32_768;
+export const MASKS_EXACT_MAX = 16;
+export const MASKS_BYTES_MAX = 24;
 export const MASKS_MAX = 32;
 /** Of the frames that are known only there, one of so many goes into the exact cache. */
 export const MASKED_INSERTION = 8;
@@ -53,6 +56,10 @@ export const CT_RULES_MAX = 1024;
 /** Values that subtables were asked for, twice of what is remembered: at first and at most. */
 export const ASKED_VALUES_FIRST = 1024;
 export const ASKED_VALUES_MAX = 1_048_576;
+/** Look-ups for which a subtable is asked its whole mask after a flow that it had been said not to have: at first and at
+ *  most. */
+export const ABSENCE_RESTS_FIRST = 256;
+export const ABSENCE_RESTS_MAX = 65_536;
 /** Different verdicts at a time; one more and all are found anew. */
 export const VERDICTS_MAX = 4096;
 /** Words of a verdict: packets to which more happens are taken through the tables. */

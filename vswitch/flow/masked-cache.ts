@@ -10,7 +10,7 @@
 // yes (find).
 import { secretMultiplier } from "../../base/random/index.js";
 import { K_PIPELINE, K_TYPE_TCI } from "./key.js";
-import { MASKED_KEYS_FIRST, MASKED_KEYS_MAX, MASKS_MAX } from "./limits.js";
+import { MASKED_KEYS_FIRST, MASKED_KEYS_MAX, MASKS_BYTES_MAX, MASKS_EXACT_MAX, MASKS_MAX } from "./limits.js";
 
 const IPV6 = 0x86dd;
 /** What stands in an entry ahead of the words. */
@@ -52,6 +52,7 @@ export class MaskedCache {
   /** Words of an entry: whole cache lines. */
   readonly #stride: number;
   readonly #factors: Int32Array;
+  readonly #wider: Int32Array;
 
   /** `words` of the key count: those that a frame has when it comes in, when absent. */
   constructor(words: number = K_PIPELINE) {
@@ -59,6 +60,7 @@ export class MaskedCache {
     this.#stride = (words + AT_WORDS + 15) & ~15;
     this.#factors = Int32Array.from({ length: words + 1 }, secretMultiplier);
     this.foundBits = new Int32Array(words);
+    this.#wider = new Int32Array(words);
     this.#entries = new Int32Array(MASKED_KEYS_FIRST * this.#stride);
   }
 
@@ -103,14 +105,18 @@ export class MaskedCache {
     return null;
   }
 
-  /** Keeps the verdict for all keys that agree with `key` in `bits`. Nothing happens when there are too many masks. */
+  /** Keeps the verdict for all keys that agree with `key` in `bits`. Where there are many masks already, for those that
+   *  agree in some more bits; nothing happens when that is of no use either. */
   keep(key: Int32Array, bits: Int32Array, verdict: number, generation: number): void {
     if (generation !== this.#generation) {
       this.#generation = generation;
       this.#masks = [];
       this.#kept = 0;
     }
-    const mask = this.#maskOf(bits);
+    const mask =
+      this.#maskOf(bits, MASKS_EXACT_MAX) ??
+      this.#maskOf(widen(bits, 8, this.#wider), MASKS_BYTES_MAX) ??
+      this.#maskOf(widen(bits, 32, this.#wider), MASKS_MAX);
     if (mask === null) return;
     if (++this.#kept > this.#keys >> 1 && this.#keys < MASKED_KEYS_MAX) this.#grow();
     const first = this.#place(mask, key);
@@ -123,14 +129,15 @@ export class MaskedCache {
     if (key[K_TYPE_TCI]! >>> 16 === IPV6) this.#wideGeneration = generation;
   }
 
-  #maskOf(bits: Int32Array): Mask | null {
+  /** A new one only where there are fewer than so many. */
+  #maskOf(bits: Int32Array, masksMax: number): Mask | null {
     const masks = this.#masks;
     next: for (let m = 0; m < masks.length; m++) {
       const mask = masks[m]!;
       for (let i = 0; i < this.#words; i++) if (mask.bits[i]! !== bits[i]!) continue next;
       return mask;
     }
-    if (masks.length >= MASKS_MAX) return null;
+    if (masks.length >= masksMax) return null;
     const mask = new Mask(masks.length, bits.subarray(0, this.#words));
     masks.push(mask);
     return mask;
@@ -169,4 +176,16 @@ export class MaskedCache {
     this.#kept = 0;
     this.#entries = new Int32Array(this.#keys * this.#stride);
   }
+}
+
+/** Of every group of `size` bits of a word in which there is one, all; in `into`, which is returned. */
+function widen(bits: Int32Array, size: 8 | 32, into: Int32Array): Int32Array {
+  const group = size === 32 ? -1 : 0xff;
+  for (let i = 0; i < into.length; i++) {
+    let wide = 0;
+    for (let shift = 0; shift < 32; shift += size)
+      if ((bits[i]! & (group << shift)) !== 0) wide |= group << shift;
+    into[i] = wide;
+  }
+  return into;
 }

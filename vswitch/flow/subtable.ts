@@ -7,6 +7,7 @@
 //
 // Invariants: what packets ask for is noted (asked-values.ts); a flow in a chain has the highest priority of its match; it has `twins` when there are two or more.
 // Thread: datapath worker. Hot: yes (ask).
+import { Absence, consultWords } from "./absence.js";
 import type { AskedValues } from "./asked-values.js";
 import type { MaskedKey } from "./fields.js";
 import type { Flow } from "./flow.js";
@@ -29,11 +30,13 @@ export class Subtable {
   readonly #priorities = new Priorities();
   readonly #asked: AskedValues;
   readonly #salt: number;
+  readonly #absence: Absence;
 
   constructor(mask: Int32Array, asked: AskedValues) {
     this.mask = mask;
     this.#asked = asked;
     this.#salt = asked.nextSalt();
+    this.#absence = new Absence(mask, asked);
     const words: number[] = [];
     for (let i = 0; i < mask.length; i++) if (mask[i] !== 0) words.push(i);
     this.words = Int32Array.from(words);
@@ -50,16 +53,20 @@ export class Subtable {
     return hash;
   }
 
-  /** The flow of highest priority that a packet with `key` matches, or null. */
-  ask(key: Int32Array): Flow | null {
+  /** The flow of highest priority that a packet with `key` matches, or null. `consulted`, when given, receives by OR the
+   *  bits that this depended on. */
+  ask(key: Int32Array, consulted: Int32Array | null): Flow | null {
+    if (this.#absence.shows(key, consulted)) return null;
+    if (consulted !== null) consultWords(this.words, this.mask, consulted);
     const hash = this.#hash(key);
     this.#asked.note(hash ^ this.#salt);
     return this.#find(key, hash);
   }
 
-  /** Whether a packet may have asked for what a flow with this value matches since the caches were made void. */
+  /** Whether a packet may have asked for what a flow with this value matches, or been told that there is none, since the
+   *  caches were made void. */
   mayHaveAsked(value: Int32Array): boolean {
-    return this.#asked.mayHave(this.#hash(value) ^ this.#salt);
+    return this.#asked.mayHave(this.#hash(value) ^ this.#salt) || this.#absence.isFeltBy(value);
   }
 
   /** As ask(), for nobody's packet. */
@@ -91,8 +98,8 @@ export class Subtable {
 
   /** Puts every flow that a packet matches and has a priority above `above` into `into` from `count` on; returns the new
    *  count. */
-  askAll(key: Int32Array, above: number, into: Flow[], count: number): number {
-    return collect(this.ask(key), above, into, count);
+  askAll(key: Int32Array, above: number, consulted: Int32Array | null, into: Flow[], count: number): number {
+    return collect(this.ask(key, consulted), above, into, count);
   }
 
   /** The flow with exactly this value and priority, or null. */
@@ -137,7 +144,8 @@ export class Subtable {
     return null;
   }
 
-  add(flow: Flow): void {
+  /** Returns what mayHaveAsked() said of its value before. */
+  add(flow: Flow): boolean {
     flow.hash = this.#hash(flow.key.value);
     flow.next = null;
     flow.twins = null;
@@ -149,23 +157,31 @@ export class Subtable {
       this.#matches++;
       if (this.#matches > this.#buckets.length * 2) this.#resize(this.#buckets.length * 4);
       this.#link(flow);
-      return;
+      return this.#absence.add(flow.key.value) || this.#mayHaveMet(flow);
     }
     head.twins ??= new Twins(head);
     head.twins.add(flow);
     if (flow.priority > head.priority) this.#replace(head, flow);
+    return this.#mayHaveMet(flow);
   }
 
-  remove(flow: Flow): void {
+  /** Whether a packet may have met the flow, which is or was here, since the caches were made void. */
+  #mayHaveMet(flow: Flow): boolean {
+    return this.#asked.mayHave(flow.hash ^ this.#salt);
+  }
+
+  /** Returns whether a packet may have met it since the caches were made void. */
+  remove(flow: Flow): boolean {
     const head = this.find(flow.key.value);
-    if (head === null) return;
+    if (head === null) return false;
     const { twins } = head;
     if (twins === null) {
-      if (head !== flow) return;
+      if (head !== flow) return false;
       this.#replace(flow, flow.next);
       this.#matches--;
+      this.#absence.remove(flow.key.value);
     } else {
-      if (!twins.remove(flow)) return;
+      if (!twins.remove(flow)) return false;
       const { highest } = twins;
       if (head === flow) this.#replace(head, highest);
       if (twins.size === 1) highest.twins = null;
@@ -175,6 +191,7 @@ export class Subtable {
     this.flows--;
     this.#priorities.remove(flow.priority);
     this.priorityMax = this.#priorities.max;
+    return this.#mayHaveMet(flow);
   }
 
   /** `by` stands in the chain instead of `head`: another of the same match, with its twins, or what follows it. */
