@@ -136,6 +136,11 @@ export class ConnectionTable {
     this.tuples[wordAt(found, W_NOTE)] = note;
   }
 
+  /** Nobody has to give way to another connection. */
+  get hasRoom(): boolean {
+    return this.#freeCount > 0 && this.size < this.connectionsMax;
+  }
+
   /** Connections of the zone. */
   zoneCount(zone: number): number {
     return this.#zoneCounts[zone]!;
@@ -222,8 +227,7 @@ export class ConnectionTable {
   ): number {
     const zone = zoneOf(original[T_KIND]!);
     const portOwner = (port ^ (port >>> 12)) & (OWNERS - 1);
-    const full = this.#freeCount === 0 || this.size >= this.connectionsMax;
-    if (full && !this.#evict(zone, portOwner, sourceOwner(original, 0), nowMs)) return -1;
+    if (!this.hasRoom && !this.#evict(zone, portOwner, sourceOwner(original, 0), nowMs)) return -1;
     const connection = this.#free[--this.#freeCount]!;
     const base = tupleAt(connection * 2);
     const other = tupleAt(connection * 2 + 1);

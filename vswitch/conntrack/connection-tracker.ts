@@ -44,7 +44,7 @@ export class ConnectionTracker {
   readonly ftp: FtpHelper;
   /** Refuse TCP segments outside their connection's windows. */
   checkSequence = true;
-  readonly #zones: Zones;
+  readonly zones: Zones;
   readonly #graceMs: number;
   readonly #opener: ConnectionOpener;
   readonly #translator: Translator;
@@ -61,7 +61,7 @@ export class ConnectionTracker {
     graceMs: number,
     memory = connectionMemory(capacity),
   ) {
-    this.#zones = zones;
+    this.zones = zones;
     this.#graceMs = graceMs;
     const forget = (connection: number): void => {
       this.ftp.forget(connection);
@@ -244,7 +244,7 @@ export class ConnectionTracker {
     else if (isIcmp(protocol)) state = answered ? T.ICMP_REPLIED : T.ICMP_FIRST;
     else state = answered ? T.UDP_MULTIPLE : T.UDP_SINGLE;
     table.setState(connection, state);
-    table.setExpiry(connection, nowMs + this.#zones.timeoutMs(table.zoneOf(connection), state));
+    table.setExpiry(connection, nowMs + this.zones.timeoutMs(table.zoneOf(connection), state));
   }
 }
 

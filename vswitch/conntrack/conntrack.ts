@@ -25,11 +25,13 @@ import type { ConnectionMemory } from "./connection-memory.js";
 import { ConnectionTracker, tellInvalid } from "./connection-tracker.js";
 import { datagramIsSound, headerIsSound } from "./datagram.js";
 import type { Expectations } from "./expectations.js";
+import { FirstPackets } from "./first-packets.js";
 import { FragmentRelease, judgeWhole, type PieceTracker } from "./fragment-release.js";
 import { FRAGMENT_HELD, FRAGMENT_REFUSED, FragmentTable, type WholeDatagram } from "./fragments.js";
 import { KnownPackets } from "./known-packets.js";
 import { CONNECTIONS_MAX } from "./limits.js";
 import { ObservedPacket } from "./observed-packet.js";
+import { PlainIpv4 } from "./plain-ipv4.js";
 import { KIND_ERROR, KIND_INVALID, readAddresses, readTuple } from "./read-tuple.js";
 import { kindOf, T_KIND, T_PORTS, TCP } from "./tuple.js";
 import { type ConntrackSettings, type ConntrackStatus, Zones } from "./zones.js";
@@ -60,6 +62,7 @@ export class Conntrack implements Tracker, PieceTracker {
   readonly #pool: PacketPool;
   readonly #tracker: ConnectionTracker;
   readonly #known: KnownPackets;
+  readonly #first: FirstPackets;
   readonly #verifyChecksums: boolean;
   readonly #observed = new ObservedPacket();
   /** A fragment's transport header is no part of the key. */
@@ -79,7 +82,9 @@ export class Conntrack implements Tracker, PieceTracker {
     this.fragments = new FragmentTable(pool);
     this.#going = new FragmentRelease(pool, this.fragments, this.#observed.datagram);
     this.#verifyChecksums = options.verifyChecksums ?? true;
-    this.#known = new KnownPackets(pool, this.#tracker, this.#verifyChecksums);
+    const plain = new PlainIpv4(pool, this.#verifyChecksums);
+    this.#known = new KnownPackets(pool, this.#tracker, plain);
+    this.#first = new FirstPackets(pool, this.#tracker, plain);
   }
 
   get size(): number {
@@ -204,7 +209,7 @@ export class Conntrack implements Tracker, PieceTracker {
       return -1;
     }
     observed.segment = observed.ownSegment;
-    if (datagram.protocol === TCP) observed.segment.read(view, datagram);
+    if (datagram.protocol === TCP) observed.segment.read(view, datagram.l4, datagram.length);
     return this.#tracker.track(observed, key, headers, ct, nowMs, dry);
   }
 
@@ -304,8 +309,21 @@ export class Conntrack implements Tracker, PieceTracker {
     return this.#known.pass(packet, found, ct, zone, nowMs);
   }
 
+  meet(packet: number, ct: CtProgram, zone: number, port: number, nowMs: number): number {
+    return this.#first.meet(packet, ct, zone, port, nowMs);
+  }
+
+  get opened(): number {
+    return this.#first.opened * 2;
+  }
+
+  open(ct: CtProgram, zone: number, port: number, nowMs: number): boolean {
+    return this.#first.open(ct, zone, port, nowMs);
+  }
+
   tell(found: number, state: number, key: Int32Array): void {
-    this.#tracker.tell(found >> 1, key);
+    if (found < 0) this.#first.tell(key);
+    else this.#tracker.tell(found >> 1, key);
     key[FlowKey.K_CT_STATE] = state;
   }
 

@@ -42,7 +42,7 @@ export function judgeWhole(
     whole.invalid = !checksumIsRight(bytes, view, datagram, fragments.sum(d));
   if (readTuple(view, datagram, zone, tuple, quoted) !== KIND_QUERY) whole.invalid = true;
   whole.ports = tuple[T_PORTS] as number;
-  if (datagram.protocol === TCP) whole.segment.read(view, datagram);
+  if (datagram.protocol === TCP) whole.segment.read(view, datagram.l4, datagram.length);
 }
 
 export class FragmentRelease {

@@ -1,6 +1,5 @@
 // What connection tracking reads of a TCP segment.
 // Source: RFC 9293, 3.1; RFC 7323, 2.2 (window scale); RFC 2018, 3 (SACK). Thread: datapath worker. Hot: yes.
-import type { Datagram } from "./datagram.js";
 
 export const FIN = 1;
 export const SYN = 2;
@@ -28,15 +27,14 @@ export class Segment {
   /** Of a SYN: its shift, −1 when it has no such option. */
   scale = -1;
 
-  /** The header is whole. */
-  read(view: DataView, datagram: Datagram): void {
-    const { l4 } = datagram;
+  /** The header at `l4` is whole, and with what follows it has `length` bytes. */
+  read(view: DataView, l4: number, length: number): void {
     const headerSize = (view.getUint8(l4 + 12) >>> 4) << 2;
     this.flags = view.getUint8(l4 + 13);
     this.sequence = view.getInt32(l4 + 4);
     this.acknowledgement = view.getInt32(l4 + 8);
     this.window = view.getUint16(l4 + 14);
-    this.size = datagram.length - headerSize;
+    this.size = length - headerSize;
     this.scale = (this.flags & SYN) !== 0 ? readScale(view, l4 + 20, l4 + headerSize) : -1;
   }
 

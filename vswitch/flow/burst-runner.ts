@@ -9,18 +9,20 @@
 // Invariants: packets are dealt with in the order in which they came; between bursts every counter is exact; a packet
 // is judged by the tables as they are when its turn comes, whatever was looked up before.
 // Thread: datapath worker. Hot: yes.
+import { OFPP_NORMAL } from "../../base/openflow/index.js";
 import { BATCH_SIZE, type Batch } from "../../base/packet/index.js";
 import { type BurstKeys, burstKeysOf, ROW_SHIFT, ROW_WHOLE, ROW_WIDE } from "./burst-keys.js";
 import { CtRules } from "./ct-rules.js";
 import { CtRunner } from "./ct-runner.js";
 import { CtStages } from "./ct-stages.js";
+import type { Flow } from "./flow.js";
 import { FrontMatches } from "./front-match.js";
 import * as K from "./key.js";
 import { FRONT_RESTS_MAX, MASKED_INSERTION, VERDICTS_MAX } from "./limits.js";
 import { MaskedCache } from "./masked-cache.js";
 import type { PacketSink, Tracker } from "./pipeline-modules.js";
 import { Recordings } from "./recordings.js";
-import type { Verdict } from "./verdict.js";
+import type { Commit, Verdict } from "./verdict.js";
 import { NOT_FOUND, UNDECIDABLE, VerdictCache } from "./verdict-cache.js";
 import type { VerdictRecorder } from "./verdict-recorder.js";
 import { type ReplayModules, VerdictReplay } from "./verdict-replay.js";
@@ -112,6 +114,8 @@ export class BurstRunner {
       recordings,
       replay,
       apply: (verdict, packets, from, to, inPort) => this.#apply(verdict, packets, from, to, inPort),
+      putOut: (commit, verdict, packets, from, to, inPort) =>
+        this.#putOut(commit, verdict, packets, from, to, inPort),
       count: (verdict, packets, sizeBytes) => this.#count(verdict, packets, sizeBytes),
       countOne: (verdict, sizeBytes) => this.#countOne(verdict, sizeBytes),
       settle: (nowMs) => this.#settle(nowMs),
@@ -129,6 +133,11 @@ export class BurstRunner {
   /** Of the former, by a rule that their connection has. */
   get ruleHits(): number {
     return this.#ct.ruleHits;
+  }
+
+  /** Packets whose connections were committed as is known of others. */
+  get commits(): number {
+    return this.#ct.commits;
   }
 
   get touched(): number {
@@ -395,7 +404,7 @@ export class BurstRunner {
     }
     // An output compares with it, and the packet before may have had another.
     hand.key[K.K_IN_PORT] = inPort;
-    if (verdict.isNormal) this.#normal(verdict, packets, from, to);
+    if (verdict.isNormal) this.#normal(code[1]!, verdict.flows[code[2]!]!, packets, from, to);
     else for (let i = from; i < to; i++) this.#replay.whole(verdict, packets[i]!, inPort);
   }
 
@@ -418,11 +427,33 @@ export class BurstRunner {
       tables.countMany(verdict.tables[n]!, verdict.flows[n]!, 1, sizeBytes, hand.nowMs);
   }
 
-  /** What goes to one port takes the frames behind it along that have the same addresses and tag. */
-  #normal({ code, flows }: Verdict, packets: Int32Array, from: number, to: number): void {
+  /** Puts packets[from] up to packets[to] out as a verdict says that has done to connections what it does. */
+  #putOut(
+    { port, tableId, flowIndex }: Commit,
+    verdict: Verdict,
+    packets: Int32Array,
+    from: number,
+    to: number,
+    inPort: number,
+  ): void {
     const { hand, forward } = this.#modules;
-    hand.tableId = code[1]!;
-    hand.flow = flows[code[2]!]!;
+    const { length } = hand.pool;
+    let bytes = 0;
+    for (let i = from; i < to; i++) bytes += length[packets[i]!]!;
+    this.#count(verdict, to - from, bytes);
+    if (hand.marked) hand.clearPipelineWords();
+    hand.tableId = tableId;
+    hand.flow = flowIndex < 0 ? null : verdict.flows[flowIndex]!;
+    hand.key[K.K_IN_PORT] = inPort;
+    if (port === OFPP_NORMAL) this.#normal(tableId, hand.flow, packets, from, to);
+    else forward(packets, from, to, port);
+  }
+
+  /** What goes to one port takes the frames behind it along that have the same addresses and tag. */
+  #normal(tableId: number, flow: Flow | null, packets: Int32Array, from: number, to: number): void {
+    const { hand, forward } = this.#modules;
+    hand.tableId = tableId;
+    hand.flow = flow;
     for (let i = from; i < to; ) {
       const port = this.#normalOne(packets[i]!);
       const first = i++;

@@ -102,7 +102,7 @@ export class CtRules {
 
   /**
    * The number of the rule by which packets that came by `ahead` and are in `state` have `verdict`, if those with `key` have
-   * it because of `bits`; 0 when there can be none.
+   * it because of `bits`; 0 when there can be none. `ofAny`: it is of use only where it holds whatever the connection is.
    */
   learn(
     key: Int32Array,
@@ -111,6 +111,7 @@ export class CtRules {
     state: number,
     verdict: number,
     generation: number,
+    ofAny: boolean,
   ): number {
     if (!isRowKey(key)) return 0;
     const wanted = this.#wanted;
@@ -122,6 +123,7 @@ export class CtRules {
     const value = this.#value;
     writeRowMatch(key, bits, mask, value);
     wanted[R_ANY] = isOfAny(bits, mask) ? 1 : 0;
+    if (ofAny && wanted[R_ANY] === 0) return 0;
     for (let i = 6; i < 9; i++) {
       mask[i] = 0;
       value[i] = 0;

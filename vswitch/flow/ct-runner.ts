@@ -17,16 +17,19 @@ import { MASKED_INSERTION } from "./limits.js";
 import type { MaskedCache } from "./masked-cache.js";
 import type { Outputs } from "./outputs.js";
 import type { Tracker } from "./pipeline-modules.js";
-import { K_TABLE, type Recordings } from "./recordings.js";
+import { K_TABLE, NEW, type Recordings } from "./recordings.js";
 import { hasOptions } from "./saved-options.js";
 import type { ValueOperations } from "./value-operations.js";
-import { carriesQueue, type Verdict } from "./verdict.js";
+import { type Commit, carriesQueue, type Verdict } from "./verdict.js";
 import { UNDECIDABLE, type VerdictCache } from "./verdict-cache.js";
 import type { VerdictRecorder } from "./verdict-recorder.js";
 import type { VerdictReplay } from "./verdict-replay.js";
 
 /** Of a line: nobody has looked for it. */
 const UNSEEN = -2;
+/** Of what a packet may belong to: nothing that is known; nobody has looked. */
+const UNKNOWN = -1;
+const NOT_SOUGHT = -2;
 
 export interface CtRunnerModules {
   readonly hand: InHand;
@@ -45,6 +48,15 @@ export interface CtRunnerModules {
   readonly replay: VerdictReplay;
   /** Does to packets[from] up to packets[to] what the verdict says, and counts them. */
   readonly apply: (verdict: Verdict, packets: Int32Array, from: number, to: number, inPort: number) => void;
+  /** The same where the verdict commits, and that is done already. */
+  readonly putOut: (
+    commit: Commit,
+    verdict: Verdict,
+    packets: Int32Array,
+    from: number,
+    to: number,
+    inPort: number,
+  ) => void;
   readonly count: (verdict: Verdict, packets: number, sizeBytes: number) => void;
   /** Counts a packet as far as it came when the verdict was last replayed. */
   readonly countOne: (verdict: Verdict, sizeBytes: number) => void;
@@ -60,6 +72,8 @@ export class CtRunner {
   misses = 0;
   /** Of the hits, those by a rule. */
   ruleHits = 0;
+  /** Packets of which connections were committed without going through the tables. */
+  commits = 0;
   readonly #modules: CtRunnerModules;
   /** Packets [first, end) wait to be applied. */
   #pending: Verdict | null = null;
@@ -94,7 +108,7 @@ export class CtRunner {
     const { generation } = cache;
     const { code, tail, acts } = verdict;
     // What is done to packets ahead of the ct() may be done to what they belong to.
-    if (acts) this.#sought.fill(-1, from, to);
+    if (acts) this.#sought.fill(NOT_SOUGHT, from, to);
     else this.#modules.tracker.seek(packets, from, to, code[tail + 2]!, this.#sought);
     for (let i = from; i < to; i++) {
       this.#take(verdict, packets, i, inPort, nowMs);
@@ -114,7 +128,7 @@ export class CtRunner {
     const kind = keys.plain[i]!;
     const hasRow = kind === ROW_WHOLE || kind === ROW_FRONT;
     let verdict = first;
-    let sought = hasRow ? this.#sought[i]! : -1;
+    let sought = hasRow ? this.#sought[i]! : NOT_SOUGHT;
     let line = UNSEEN;
     let serial = 0;
     let at = -1;
@@ -140,13 +154,35 @@ export class CtRunner {
       const zone = code[tail + 2]!;
       const mayPass = ct.nat === null || !pool.isShared(packet);
       let found = sought;
-      let state = found >= 0 && mayPass ? tracker.pass(packet, found, ct, zone, nowMs) : 0;
-      let id = state === 0 ? UNDECIDABLE : this.#byRule(found, verdict.id, state, row);
-      if (id >= 0) this.ruleHits++;
+      let state = 0;
+      let id = UNDECIDABLE;
+      if (found >= 0) {
+        if (mayPass) state = tracker.pass(packet, found, ct, zone, nowMs);
+        if (state !== 0) id = this.#byRule(found, verdict.id, state, row);
+      } else if (found === UNKNOWN) {
+        id = this.#newByRule(verdict.id, row);
+        state = tracker.meet(packet, ct, zone, code[tail + 3]!, nowMs);
+        if (state === 0) id = UNDECIDABLE;
+        else if (ct.commit) found = tracker.opened;
+      }
+      const isMet = state !== 0 && found < 0;
       let next = id >= 0 ? cache.verdicts[id]! : verdict;
+      if (id >= 0) {
+        this.ruleHits++;
+        if (this.#commits(next, packet, found, isMet, code[tail + 3]!, nowMs)) {
+          this.hits++;
+          this.#put(next, packets, i, code[tail + 3]!, true);
+          return;
+        }
+        // It is to be tracked, which says why.
+        if (isMet && next.commit !== null) {
+          id = UNDECIDABLE;
+          state = 0;
+        }
+      }
       // Whatever comes behind the next ct() may be known by the line alone.
-      if (line === UNSEEN && (id < 0 || next.tail >= 0)) {
-        line = this.#lineOf(verdict, i, state !== 0 && id < 0 && tracker.noteOf(found) !== 0);
+      if (line === UNSEEN && !isMet && (id < 0 || next.tail >= 0)) {
+        line = this.#lineOf(verdict, i, found >= 0 && state !== 0 && id < 0 && tracker.noteOf(found) !== 0);
         serial = line < 0 ? 0 : cache.serialOf(line);
         at = line < 0 ? -1 : stages.find(cache.stageOf(line), serial);
       }
@@ -170,7 +206,9 @@ export class CtRunner {
         packet = hand.packet;
         packets[i] = packet;
         this.hits++;
-        this.#put(cache.verdicts[entered]!, packets, i, code[tail + 3]!);
+        next = cache.verdicts[entered]!;
+        const isDone = this.#commits(next, packet, found, isMet, code[tail + 3]!, nowMs);
+        this.#put(next, packets, i, code[tail + 3]!, isDone);
         return;
       }
       this.hits++;
@@ -184,11 +222,11 @@ export class CtRunner {
         tracker.tell(found, state, hand.key);
       }
       if (verdict.tail < 0) {
-        this.#put(verdict, packets, i, inPort);
+        this.#put(verdict, packets, i, inPort, false);
         return;
       }
       this.#behind++;
-      sought = hasRow && !verdict.acts ? this.#seekOne(packet, state, verdict) : -1;
+      sought = hasRow && !verdict.acts ? this.#seekOne(packet, state, verdict) : NOT_SOUGHT;
       if (isStaged && words[at + S_VERDICT]! === id) {
         stage = at;
         serial = words[at + S_SERIAL]!;
@@ -230,21 +268,46 @@ export class CtRunner {
     return cache.keepId(hash, rows, row, verdict.id, stages.serial());
   }
 
-  /** What the packet may belong to where it goes on; −1 also when it is another one by now than it was. */
+  /** What the packet may belong to where it goes on; NOT_SOUGHT when it is another one by now than it was. */
   #seekOne(packet: number, state: number, { code, tail }: Verdict): number {
-    if ((state & (CT_STATE_SNAT | CT_STATE_DNAT)) !== 0) return -1;
+    if ((state & (CT_STATE_SNAT | CT_STATE_DNAT)) !== 0) return NOT_SOUGHT;
     this.#inHand[0] = packet;
     this.#modules.tracker.seek(this.#inHand, 0, 1, code[tail + 2]!, this.#next);
     return this.#next[0]!;
   }
 
-  /** Packet i fares as `verdict` says; its key is in hand if that is live. */
-  #put(verdict: Verdict, packets: Int32Array, i: number, inPort: number): void {
-    if (this.#pending === verdict && this.#inPort === inPort) {
+  /** The verdict on packets that belong to nothing; −1 without one. */
+  #newByRule(ahead: number, row: number): number {
+    const { rules, cache, keys } = this.#modules;
+    return rules.find(rules.guess(ahead, NEW), ahead, NEW, cache.generation, keys, row);
+  }
+
+  /** Does to connections what the verdict does, where an output is all besides; false: nothing has been done. */
+  #commits(
+    { commit }: Verdict,
+    packet: number,
+    found: number,
+    isMet: boolean,
+    inPort: number,
+    nowMs: number,
+  ): boolean {
+    const { tracker } = this.#modules;
+    if (commit === null || commit.port === inPort) return false;
+    const { ct } = commit;
+    const isDone = isMet
+      ? tracker.open(ct, ct.zone, inPort, nowMs)
+      : found >= 0 && tracker.pass(packet, found, ct, ct.zone, nowMs) !== 0;
+    if (isDone) this.commits++;
+    return isDone;
+  }
+
+  /** Packet i fares as `verdict` says; its key is in hand if that is live, unless `isDone`: what it does to connections. */
+  #put(verdict: Verdict, packets: Int32Array, i: number, inPort: number, isDone: boolean): void {
+    if (this.#pending === verdict && this.#inPort === inPort && verdict.isLive === isDone) {
       this.#end = i + 1;
       return;
     }
-    if (verdict.isLive) {
+    if (verdict.isLive && !isDone) {
       const { countOne, hand, replay } = this.#modules;
       const sizeBytes = hand.pool.length[packets[i]!]!;
       replay.whole(verdict, packets[i]!, inPort);
@@ -252,7 +315,7 @@ export class CtRunner {
       return;
     }
     this.#flush(packets);
-    if (verdict.tracks) {
+    if (verdict.tracks && !isDone) {
       this.#modules.apply(verdict, packets, i, i + 1, inPort);
       return;
     }
@@ -266,12 +329,14 @@ export class CtRunner {
     const verdict = this.#pending;
     if (verdict === null) return;
     this.#pending = null;
-    this.#modules.apply(verdict, packets, this.#first, this.#end, this.#inPort);
+    const { commit } = verdict;
+    if (commit === null) this.#modules.apply(verdict, packets, this.#first, this.#end, this.#inPort);
+    else this.#modules.putOut(commit, verdict, packets, this.#first, this.#end, this.#inPort);
   }
 
   /**
    * The packet in hand goes on through the tables from the ct() that ends `verdict`; with a `state` it has been tracked,
-   * and is of `tracked`. `isKnown`: a stage says that there is no verdict. Returns the verdict that it is to have, and −1
+   * and is of `tracked`, or (−1) was met. `isKnown`: a stage says that there is no verdict. Returns the verdict that it is to have, and −1
    * when it has ended.
    */
   #goOn(
@@ -296,7 +361,7 @@ export class CtRunner {
     }
     if (state === 0) replay.ct(verdict, tail);
     else {
-      recorder.tracked(tracked, tracker.epochOf(tracked), state);
+      recorder.tracked(tracked, tracked < 0 ? 0 : tracker.epochOf(tracked), state);
       replay.loadPipeline(code, tail);
       tracker.tell(tracked, state, hand.key);
       outputs.queue(verdict.cts[code[tail + 1]!]!.tableId);

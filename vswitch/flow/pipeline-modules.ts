@@ -93,7 +93,19 @@ export interface Tracker {
    * done. The packet must not be shared if `ct` translates.
    */
   pass(packet: number, found: number, ct: CtProgram, zone: number, nowMs: number): number;
-  /** Sets the ct words of `key` to the connection that `found` names, and `state`. */
+  /**
+   * Does what track() would, all but telling the key, for a packet that plainly begins a connection: plain IPv4, UDP or
+   * TCP, that belongs to nothing and is expected by nobody. Returns its ct_state, which is new and nothing else, or 0:
+   * nothing has been done. `port` is the packet's in_port. Until another packet is met or tracked, it is the one of open().
+   */
+  meet(packet: number, ct: CtProgram, zone: number, port: number, nowMs: number): number;
+  /**
+   * Commits the packet that was met last, as track() would with `ct`. False: nothing has been done, it is to be tracked.
+   */
+  open(ct: CtProgram, zone: number, port: number, nowMs: number): boolean;
+  /** What that packet, or one that meet() has committed itself, belongs to from then on; as `found`. */
+  readonly opened: number;
+  /** Sets the ct words of `key` to the connection that `found` names, or (−1) to what the packet met last is, and `state`. */
   tell(found: number, state: number, key: Int32Array): void;
 }
 

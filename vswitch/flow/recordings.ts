@@ -2,6 +2,7 @@
 // went on in after a ct(), into a stage behind that (ct-stages.ts).
 // Invariant: nothing is kept that was recorded while the tables changed. Thread: datapath worker. Hot: yes, as long as
 // packets come that the cache does not know.
+import { CT_STATE_NEW, CT_STATE_TRK } from "../../base/openflow/index.js";
 import { type BurstKeys, ROW_SHIFT } from "./burst-keys.js";
 import type { CtRules } from "./ct-rules.js";
 import type { CtStages } from "./ct-stages.js";
@@ -20,6 +21,8 @@ import type { VerdictRecorder } from "./verdict-recorder.js";
 
 /** Where a key that is looked up before a run has the table: every run writes this word anew. */
 export const K_TABLE = K_ACTSET_OUTPUT;
+/** The ct_state of a packet that belongs to nothing. */
+export const NEW = CT_STATE_TRK | CT_STATE_NEW;
 
 export interface RecordingModules {
   readonly tables: FlowTables;
@@ -181,17 +184,20 @@ export class Recordings {
     this.#learn(ahead, id, key, bits);
   }
 
-  /** That is noted for the rest of the direction of its connection. */
+  /** That is noted for the rest of the direction of its connection, or for those that are not begun yet. */
   #learn(ahead: Verdict, id: number, key: Int32Array, bits: Int32Array): void {
     const { rules, cache, tracker } = this.#modules;
     const { generation } = cache;
     const found = this.#found;
-    const isCurrent = cache.verdicts[ahead.id] === ahead && found >= 0;
-    if (!isCurrent || ahead.acts || tracker.epochOf(found) !== this.#epoch) return;
-    if (rules.serves(tracker.noteOf(found), ahead.id, this.#state, generation)) return;
-    const note = rules.learn(key, bits, ahead.id, this.#state, id, generation);
+    const state = this.#state;
+    if (cache.verdicts[ahead.id] !== ahead || ahead.acts) return;
+    const isKnown = found >= 0;
+    if (!isKnown && state !== NEW) return;
+    if (isKnown && tracker.epochOf(found) !== this.#epoch) return;
+    if (isKnown && rules.serves(tracker.noteOf(found), ahead.id, state, generation)) return;
+    const note = rules.learn(key, bits, ahead.id, state, id, generation, !isKnown);
     if (note === 0) return;
-    tracker.note(found, note);
+    if (isKnown) tracker.note(found, note);
     if (cache.verdicts[id]!.tail < 0) rules.lead(ahead.id, generation);
   }
 

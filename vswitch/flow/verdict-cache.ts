@@ -7,6 +7,7 @@
 // that a packet after a change is never judged by what was before it. Equal verdicts are one object.
 // Thread: datapath worker. Hot: yes (touch, find).
 import { type BurstKeys, ROW_FRONT, ROW_SHIFT, ROW_WHOLE, ROW_WORDS } from "./burst-keys.js";
+import { commitOf } from "./commit-of.js";
 import { VERDICT_KEYS_FIRST, VERDICT_KEYS_MAX, VERDICTS_MAX } from "./limits.js";
 import { shortRewriteOf } from "./short-rewrite.js";
 import type { Verdict } from "./verdict.js";
@@ -198,6 +199,7 @@ export class VerdictCache {
       acts: recorder.acts,
       isLive: recorder.isLive,
       tracks: cts.length > 0,
+      commit: commitOf(recorder),
       onlyPort,
       rewrite: onlyPort < 0 ? shortRewriteOf(code, length) : null,
       isNormal,

@@ -27,6 +27,16 @@ export const PIPELINE_WORDS = KEY_WORDS - K_PIPELINE;
 export const V_CT_HEAD = 4;
 export const V_CT_WORDS = V_CT_HEAD + PIPELINE_WORDS + 1;
 
+/** A live ct() that may commit a connection as it is, and one output: all that happens to a packet. */
+export interface Commit {
+  readonly ct: CtProgram;
+  /** OFPP_NORMAL, or one that is no reserved one. */
+  readonly port: number;
+  /** Who puts it out: in this table, by flows[flowIndex] or (−1) by none. */
+  readonly tableId: number;
+  readonly flowIndex: number;
+}
+
 export interface Verdict {
   /** Index of its counters. */
   readonly id: number;
@@ -48,6 +58,8 @@ export interface Verdict {
   readonly isLive: boolean;
   /** Connections may change by it. */
   readonly tracks: boolean;
+  /** When that and an output is all. */
+  readonly commit: Commit | null;
   /** The port that the packet goes to unchanged, when that is all; −1 otherwise. */
   readonly onlyPort: number;
   /** What is done to it on its way to one port, when that is little; null otherwise, and when it goes unchanged. */
