@@ -33,6 +33,8 @@ export interface PoolCheck {
 
 export interface VolumeCheck {
   readonly name: string;
+  /** Nothing can be said of it before a disk that is missing is back. */
+  readonly waits: boolean;
   readonly provenBytes: number;
   /** Blocks and records that are not what they should be, all copies counted. */
   readonly badCount: number;
@@ -70,10 +72,10 @@ function checkPool(dir: string, catalogue: Catalogue, pool: PoolEntry, onProgres
     return { pool: pool.name, disks: found, volumes: [], space: [], catalogue: "" };
   }
   const disks: Disk[] = [];
-  for (const { path, index, suspect, slotCount, diskId } of pool.disks) {
+  for (const { path, index, suspect, slotCount, diskId, usedEpoch } of pool.disks) {
     try {
       if (!isDiskPresent(path)) throw new PlinthError("DISK_MISSING", "not there, or not mounted");
-      disks.push(openDisk(readOnly(openDiskFile(path)), pool.id, index, diskId));
+      disks.push(openDisk(readOnly(openDiskFile(path)), pool.id, index, diskId, usedEpoch));
       found[path] = suspect ? "was away or failed, and may hold old copies" : "";
     } catch (thrown) {
       if (thrown instanceof PlinthError && thrown.code === "DISK_FORMAT") throw thrown;
@@ -95,7 +97,8 @@ function checkPool(dir: string, catalogue: Catalogue, pool: PoolEntry, onProgres
   const { nextVolumeId } = catalogue;
   let opened: Pool;
   try {
-    opened = new Pool(disks, files, specs, { epoch: pool.epoch + 1, clean: pool.clean, nextVolumeId });
+    const opening = { epoch: pool.epoch + 1, clean: pool.clean, nextVolumeId };
+    opened = new Pool(disks, files, specs, opening, { isLookedAt: true });
   } catch (thrown) {
     for (const disk of disks) disk.file.close();
     if (!(thrown instanceof PlinthError) || thrown.code !== "CATALOGUE_OLD") throw thrown;
@@ -106,14 +109,15 @@ function checkPool(dir: string, catalogue: Catalogue, pool: PoolEntry, onProgres
     while (opened.table.pages.step(COUNT_PAGES));
     const volumes = entries.map(({ id, name, keyId }): VolumeCheck => {
       const damage = opened.damaged.get(id);
-      if (damage !== undefined) return { name, provenBytes: 0, badCount: 1, findings: [damage] };
+      const waits = damage !== undefined && opened.damageCode(id) === "DISK_MISSING";
+      if (damage !== undefined) return { name, waits, provenBytes: 0, badCount: 1, findings: [damage] };
       const job = opened.newProof(id);
       const { progress } = job;
       while (job.step() !== "done") onProgress(name, progress.doneBytes, progress.totalBytes);
       const { doneBytes: provenBytes, lostBlocks: badCount, findings } = progress;
-      if (keyId === "" || keys.has(keyId)) return { name, provenBytes, badCount, findings };
+      if (keyId === "" || keys.has(keyId)) return { name, waits, provenBytes, badCount, findings };
       const keyless = "its key is not in the key ring of the pool: nobody can read it";
-      return { name, provenBytes, badCount: badCount + 1, findings: [...findings, keyless] };
+      return { name, waits, provenBytes, badCount: badCount + 1, findings: [...findings, keyless] };
     });
     const space = auditCounts(opened.volumes.values(), opened.table);
     return { pool: pool.name, disks: found, volumes, space, catalogue: "" };

@@ -29,7 +29,7 @@ import { scheduleMethods } from "./schedule-control.js";
 import { snapshotMethods } from "./snapshot-control.js";
 import type { StorageDaemon } from "./storaged.js";
 import { trashMethods } from "./trash-control.js";
-import { refuseUnserved } from "./unserved.js";
+import { refuseUnserved, unservedOf } from "./unserved.js";
 import type { LostRange } from "./volume/lost-blocks.js";
 import { whenRoom } from "./when-room.js";
 
@@ -95,6 +95,8 @@ export interface VolumeView {
   readonly locked?: string;
   /** Why the volume is not served; absent when nothing is wrong. */
   readonly damage?: string;
+  /** VOLUME_DAMAGED, DISK_MISSING when a disk that comes back makes up for it, or how opening its pool failed. */
+  readonly damageCode?: string;
 }
 
 /** Method name → what it does. Changing methods run one after the other. */
@@ -326,10 +328,11 @@ export async function volumeView(
           id: entry.id,
         }),
   };
-  const damage = daemon.damaged.get(name);
-  if (damage !== undefined) {
+  const unserved = unservedOf(daemon, entry);
+  if (unserved !== undefined) {
     const none = { allocatedBytes: 0, exclusiveBytes: 0, promisedBytes: 0, historyBytes: 0 };
-    return { ...fixed, damage, ...none, snapshots: [], connections: 0 };
+    const { why: damage, code: damageCode } = unserved;
+    return { ...fixed, damage, damageCode, ...none, snapshots: [], connections: 0 };
   }
   const usage = await daemon.target.ask("usage", { pool, id: entry.id, exact });
   const snapshots = entry.snapshots.map((each) => ({

@@ -11,10 +11,11 @@ import { describeError, PlinthError } from "../base/errors/index.js";
 import type { ControlMethod } from "../base/jsonrpc/index.js";
 import type { Logger } from "../base/log/index.js";
 import type { DiskEntry, PoolEntry } from "./catalogue/catalogue.js";
-import { probeDisk } from "./disk/probe-disk.js";
+import { NOT_THERE, probeDisk } from "./disk/probe-disk.js";
 import { storageError } from "./errors.js";
 import { flag, type Params } from "./parameters.js";
 import { diskOf, openPoolOf, poolView } from "./pool-control.js";
+import { outdateCopies } from "./pool-opening.js";
 import type { StorageDaemon } from "./storaged.js";
 
 const FAILED = "a read, write or sync failed: once it is repaired, plinth pool online uses it again";
@@ -66,6 +67,9 @@ export class DiskReturns {
         this.#pulled.delete(key);
         continue;
       }
+      // What is put in its place may be a copy of it: from now on only what is open here is the disk itself.
+      if (state === "detached" && !this.#reasons.has(key))
+        await this.#daemon.exclusive(() => outdateCopies(this.#daemon, name));
       const why = await probeDisk(id, disk);
       if (why !== "") this.#pulled.add(key);
       const wait =
@@ -74,7 +78,7 @@ export class DiskReturns {
           : why === ""
             ? await this.#daemon.exclusive(() => this.#tryUse(name, disk, false))
             : state === "detached"
-              ? DETACHED
+              ? DETACHED + (why === NOT_THERE ? "" : `; what is there now ${why}`)
               : why;
       this.#note(name, disk, wait);
     }
@@ -111,9 +115,10 @@ export class DiskReturns {
     // Before anything is read from it: what it holds may be old.
     if (!disk.suspect) await daemon.changeDisk(pool, index, { suspect: true });
     const { id: poolId, epoch } = entry;
-    const name = { path: disk.path, index, diskId: disk.diskId };
+    const name = { path: disk.path, index, diskId: disk.diskId, usedEpoch: disk.usedEpoch };
     const { why, connections } = await daemon.target.ask("takeBackDisk", { pool, poolId, epoch, ...name });
     if (why === "") {
+      await daemon.changeDisk(pool, index, { usedEpoch: epoch });
       this.#log.info({ pool, disk: disk.path }, "a disk is back: every copy on it is looked through");
     } else {
       if (!reopen && (connections > 0 || state === "detached"))

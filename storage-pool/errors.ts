@@ -16,6 +16,7 @@
 //   EXPORT_NOT_FOUND      nothing is exported at that socket                   –                          404   –
 //   DISK_FOREIGN          the disk belongs to another pool or to nobody        give an empty one          409   –
 //   DISK_FORMAT           an unknown version of the on-disk format             use the newer Plinth       409   –
+//   DISK_OLD              an older copy of a disk stands in its place          put the disk itself there  409   –
 //   DISK_MISSING          a disk of the pool is not there                      give all disks             409   –
 //   DISK_NOT_FOUND        no such disk in the pool                             –                          404   –
 //   DISK_IN_USE           the disk still holds what no other has               drain it first             409   –
@@ -54,6 +55,7 @@ export type StorageErrorCode =
   | "EXPORT_NOT_FOUND"
   | "DISK_FOREIGN"
   | "DISK_FORMAT"
+  | "DISK_OLD"
   | "DISK_MISSING"
   | "DISK_NOT_FOUND"
   | "DISK_IN_USE"

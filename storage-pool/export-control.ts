@@ -13,6 +13,7 @@ import {
   volumeName,
 } from "./parameters.js";
 import type { StorageDaemon } from "./storaged.js";
+import { refuseUnservedVolume } from "./unserved.js";
 
 export interface ExportView {
   readonly socket: string;
@@ -45,9 +46,7 @@ async function openExport(daemon: StorageDaemon, params: Params): Promise<Export
     });
   }
   const entry = findVolume(daemon, volume, "volume");
-  if (daemon.damaged.has(volume)) {
-    throw storageError("VOLUME_DAMAGED", `${volume}: ${daemon.damaged.get(volume)}`, { field: "volume" });
-  }
+  refuseUnservedVolume(daemon, entry, "volume");
   const locked = daemon.keys.lockedReason(entry);
   if (locked !== undefined) throw storageError("VOLUME_LOCKED", `${volume}: ${locked}`, { field: "volume" });
   const known = daemon.catalogue.exports.get(socket);

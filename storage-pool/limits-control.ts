@@ -42,7 +42,7 @@ export function limitsView(entry: VolumeEntry): { readonly limits?: LimitsView }
 /** The worker holds volumes of a pool, or one of them, to their limits. */
 export async function sendLimits(daemon: StorageDaemon, entries: readonly VolumeEntry[]): Promise<void> {
   for (const entry of entries) {
-    if (daemon.damaged.has(entry.name)) continue;
+    if (daemon.damaged.has(entry.id)) continue;
     const { pool, id } = entry;
     await daemon.target.ask("setLimits", { pool, id, limits: limitsOf(entry) });
   }

@@ -23,7 +23,7 @@ import type { DiskUsage } from "./pool/pool-disks.js";
 import { deletePool } from "./pool-deletion.js";
 import type { ScrubView } from "./scrub-control.js";
 import type { StorageDaemon } from "./storaged.js";
-import { refuseUnserved } from "./unserved.js";
+import { refuseUnserved, refuseUnservedVolume } from "./unserved.js";
 
 /** Shares of a pool from which users are warned when nothing else is said. */
 const WARNING_PERCENT = 80;
@@ -126,8 +126,7 @@ export function poolMethods(daemon: StorageDaemon): Record<string, ControlMethod
       if (entry === undefined) {
         throw storageError("VOLUME_NOT_FOUND", `there is no volume ${name}`, { field: "name" });
       }
-      const damage = daemon.damaged.get(name);
-      if (damage !== undefined) throw storageError("VOLUME_DAMAGED", `${name}: ${damage}`);
+      refuseUnservedVolume(daemon, entry, "name");
       const { pool, id } = entry;
       return jobView(daemon, pool, await daemon.target.ask("prove", { pool, id }));
     },

@@ -57,7 +57,7 @@ export async function finishDeletion(daemon: StorageDaemon, name: string): Promi
   await daemon.closePool(name, "it is being deleted");
   for (const volume of volumesOf(daemon, name)) {
     await catalogue.deleteVolume(volume.name);
-    daemon.damaged.delete(volume.name);
+    daemon.damaged.delete(volume.id);
   }
   // Before the disks: from then on what is encrypted there is of use to nobody, whatever keeps them from being erased.
   daemon.keys.forget(name);

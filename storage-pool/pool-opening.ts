@@ -99,13 +99,18 @@ export async function acceptCatalogue(
 
 /**
  * Called between a change of the catalogue without which the disks would be read wrong and the first write that counts on
- * it: who comes with an earlier copy is refused, as if the pool had been opened since.
+ * it: who comes with an earlier copy, of the catalogue or of a disk, is refused, as if the pool had been opened since.
  */
 export async function outdateCopies({ catalogue, target }: StorageDaemon, name: string): Promise<void> {
   const pool = catalogue.pools.get(name) as PoolEntry;
   const epoch = pool.epoch + 1;
   await catalogue.putPool({ ...pool, epoch });
-  await target.ask("stampDisks", { pool: name, epoch });
+  const stamped = await target.ask("stampDisks", { pool: name, epoch });
+  // Only now: a crash in between may have left the earlier stamp.
+  const disks = pool.disks.map((disk) =>
+    stamped.includes(disk.index) ? { ...disk, usedEpoch: epoch } : disk,
+  );
+  await catalogue.putPool({ ...pool, epoch, disks });
 }
 
 function isOld(thrown: unknown): thrown is PlinthError {

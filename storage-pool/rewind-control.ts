@@ -8,6 +8,7 @@ import { moment, type Params, rewindWindow, volumeName } from "./parameters.js";
 import { mergedKeyframes } from "./pool/keyframes.js";
 import { outdateCopies } from "./pool-opening.js";
 import type { StorageDaemon } from "./storaged.js";
+import { refuseUnservedVolume } from "./unserved.js";
 import { whenRoom } from "./when-room.js";
 
 /** Method name → what it does. */
@@ -28,7 +29,7 @@ async function setVolume(daemon: StorageDaemon, params: Params): Promise<VolumeV
   const entry = findVolume(daemon, volumeName(params));
   const windowMs = rewindWindow(params);
   const limits = limitFields(volumeLimits(params, limitsOf(entry)));
-  refuseDamaged(daemon, entry);
+  refuseUnservedVolume(daemon, entry, "name");
   const { iopsLimit, bytesLimit, burstMs } = limits;
   if (entry.iopsLimit !== iopsLimit || entry.bytesLimit !== bytesLimit || entry.burstMs !== burstMs) {
     await daemon.held(entry.pool, () =>
@@ -69,7 +70,7 @@ async function rewindVolume(daemon: StorageDaemon, params: Params): Promise<Volu
   const entry = findVolume(daemon, volumeName(params));
   const timeMs = moment(params, "to", Date.now());
   const into = params["into"] === undefined ? entry.name : volumeName(params, "into");
-  refuseDamaged(daemon, entry);
+  refuseUnservedVolume(daemon, entry, "name");
   if (into === entry.name) await refuseInUse(daemon, entry, "rewind");
   else if (daemon.catalogue.volumes.has(into))
     throw storageError("VOLUME_EXISTS", `volume ${into} exists already`, { field: "into" });
@@ -135,9 +136,4 @@ function cloneEntry(daemon: StorageDaemon, origin: VolumeEntry, name: string): V
     rewindMs: 0,
     keyframes: [],
   });
-}
-
-function refuseDamaged(daemon: StorageDaemon, { name }: VolumeEntry): void {
-  const damage = daemon.damaged.get(name);
-  if (damage !== undefined) throw storageError("VOLUME_DAMAGED", `${name}: ${damage}`);
 }

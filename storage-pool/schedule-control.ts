@@ -8,6 +8,7 @@ import { SCHEDULES_PER_VOLUME_MAX, SNAPSHOTS_PER_VOLUME_MAX } from "./limits.js"
 import { flag, label, type Params, volumeName, whole } from "./parameters.js";
 import { dropSnapshot, snapshotAll } from "./snapshot-control.js";
 import type { StorageDaemon } from "./storaged.js";
+import { unservedOf } from "./unserved.js";
 
 /** Schedules that have a name of their own, and how many snapshots they keep. */
 const KNOWN: Readonly<Record<string, { cron: string; keep: number }>> = {
@@ -85,7 +86,7 @@ export async function runSchedules(
   const failed = new Map<string, unknown>();
   const groups = new Map<string, VolumeEntry[]>();
   for (const entry of daemon.catalogue.volumes.values()) {
-    if (entry.deletedAtMs > 0 || daemon.damaged.has(entry.name)) continue;
+    if (entry.deletedAtMs > 0 || unservedOf(daemon, entry) !== undefined) continue;
     for (const { name, cron, lastMs } of entry.schedules) {
       if ((nextAfter(cron, lastMs) ?? Number.POSITIVE_INFINITY) > nowMs) continue;
       const key = `${entry.pool} ${name}`;

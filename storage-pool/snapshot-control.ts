@@ -7,6 +7,7 @@ import { GROUP_VOLUMES_MAX } from "./limits.js";
 import { flag, label, type Params, volumeName } from "./parameters.js";
 import type { StorageDaemon } from "./storaged.js";
 import type { ChangedRange } from "./target/target.js";
+import { refuseUnservedVolume } from "./unserved.js";
 import { whenRoom } from "./when-room.js";
 
 export interface GroupView {
@@ -92,11 +93,7 @@ export async function snapshotAll(
   name: string,
   schedule = "",
 ): Promise<void> {
-  for (const { name: volume } of entries) {
-    const damage = daemon.damaged.get(volume);
-    if (damage !== undefined)
-      throw storageError("VOLUME_DAMAGED", `${volume}: ${damage}`, { field: "volume" });
-  }
+  for (const entry of entries) refuseUnservedVolume(daemon, entry, "volume");
   const { pool } = entries[0] as VolumeEntry;
   const ids = entries.map((entry) => entry.id);
   const make = async (): Promise<void> => {

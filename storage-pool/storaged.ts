@@ -37,7 +37,7 @@ import { acceptCatalogue, openOnTarget, outdateCopies } from "./pool-opening.js"
 import { Scrubs } from "./scrub-control.js";
 import { TargetHandle } from "./target/target-handle.js";
 import { purgeVolume } from "./trash-control.js";
-import { refuseUnserved } from "./unserved.js";
+import { refuseUnserved, type Unserved } from "./unserved.js";
 
 export interface StoragedOptions {
   /** Holds catalogue/, maps/, nbd.sock, control.sock and storaged.lock; made when missing. */
@@ -91,14 +91,12 @@ export class StorageDaemon implements Storaged {
   #control: ControlServer | undefined;
   #metrics: MetricsServer | undefined;
   #endpoints: NbdEndpoints | undefined;
-  /** Volume name → what is wrong with it. */
-  readonly damaged = new Map<string, string>();
+  /** Volume id → why it was not served when its pool was opened. */
+  readonly damaged = new Map<number, Unserved>();
   /** Pool name → why it is not open. */
   readonly unavailable = new Map<string, string>();
   /** Pool name → how opening it failed last. */
   readonly refusals = new Map<string, PlinthError>();
-  /** Volumes that were found damaged when their pool was opened. */
-  readonly #found = new Set<string>();
   readonly #openPools = new Set<string>();
   #clockwork: Clockwork | undefined;
   #scrubs: Scrubs | undefined;
@@ -297,12 +295,14 @@ export class StorageDaemon implements Storaged {
     try {
       if (this.#target !== undefined) {
         await this.#lastCheckpoints();
+        // A copy that somebody made while we were at work is older than what is left behind now.
+        for (const name of this.#openPools) await outdateCopies(this, name);
         await this.#target.close();
         for (const name of this.#openPools) {
           const pool = this.catalogue.pools.get(name);
           // The log of a damaged volume may have a tail.
           const whole = [...this.catalogue.volumes.values()].every(
-            (volume) => volume.pool !== name || !this.damaged.has(volume.name),
+            (volume) => volume.pool !== name || !this.damaged.has(volume.id),
           );
           if (pool === undefined || !whole) continue;
           await this.#checkpoints.settled;
@@ -324,8 +324,8 @@ export class StorageDaemon implements Storaged {
     for (const pool of this.#openPools) {
       await this.target.ask("hold", { pool });
       await this.#checkpoints.settled;
-      for (const { id, name, pool: home } of [...this.catalogue.volumes.values()]) {
-        if (home !== pool || this.damaged.has(name)) continue;
+      for (const { id, pool: home } of [...this.catalogue.volumes.values()]) {
+        if (home !== pool || this.damaged.has(id)) continue;
         const record = await this.target.ask("checkpointNow", { pool, id });
         if (record !== undefined) await this.#checkpoints.record(pool, record);
       }
@@ -355,26 +355,17 @@ export class StorageDaemon implements Storaged {
         this.#options.log.error({ pool: name, why }, "the pool is not served");
       this.unavailable.set(name, why);
       this.refusals.set(name, thrown);
-      for (const volume of this.catalogue.volumes.values()) {
-        if (volume.pool === name) this.damaged.set(volume.name, why);
-      }
       return;
     }
     this.refusals.delete(name);
     if (!this.unavailable.delete(name)) return;
     this.#options.log.info({ pool: name }, "the pool is served again");
-    for (const volume of this.catalogue.volumes.values()) {
-      if (volume.pool === name && !this.#found.has(volume.name)) this.damaged.delete(volume.name);
-    }
     await this.#restoreExports();
   }
 
   /** The worker lets go of a pool; what it handed over before is recorded. `why` it is not served from now on. */
   async closePool(name: string, why: string): Promise<void> {
     this.unavailable.set(name, why);
-    for (const volume of this.catalogue.volumes.values()) {
-      if (volume.pool === name) this.damaged.set(volume.name, why);
-    }
     if (this.#openPools.delete(name)) await this.target.ask("closePool", { pool: name });
     await this.#checkpoints.settled;
   }
@@ -404,21 +395,20 @@ export class StorageDaemon implements Storaged {
       else await this.#noteDisk(name, disk, found[disk.index]);
     }
     for (const volume of volumes) {
-      const damage = damaged[volume.id];
-      this.#found.delete(volume.name);
-      if (damage === undefined) continue;
-      this.damaged.set(volume.name, damage);
-      this.#found.add(volume.name);
-      this.#options.log.error({ volume: volume.name, damage }, "the volume is damaged and not served");
+      const unserved = damaged[volume.id];
+      this.damaged.delete(volume.id);
+      if (unserved === undefined) continue;
+      this.damaged.set(volume.id, unserved);
+      this.#options.log.error({ volume: volume.name, ...unserved }, "the volume is not served");
     }
     await sendLimits(this, volumes);
   }
 
-  /** What its superblock says, where that was not noted yet. */
+  /** What its superblock and stamp say, where that was not noted yet. */
   async #noteDisk(pool: string, known: DiskEntry, found: Partial<DiskEntry> | undefined): Promise<void> {
-    const { slotCount = known.slotCount, diskId = known.diskId } = found ?? {};
-    if (slotCount === known.slotCount && diskId === known.diskId) return;
-    await this.changeDisk(pool, known.index, { slotCount, diskId });
+    const { slotCount, diskId, usedEpoch } = { ...known, ...found };
+    if (slotCount === known.slotCount && diskId === known.diskId && usedEpoch === known.usedEpoch) return;
+    await this.changeDisk(pool, known.index, { slotCount, diskId, usedEpoch });
   }
 
   async #unlock(pool: string): Promise<void> {
@@ -453,6 +443,7 @@ export class StorageDaemon implements Storaged {
         path,
         index,
         diskId: disk.diskId,
+        usedEpoch: 0,
         diskClass: disk.diskClass,
       });
       await this.changeDisk(pool, index, { slotCount, formatted: true });

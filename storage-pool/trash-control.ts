@@ -8,7 +8,7 @@ import { UNDO_SECONDS, UNDO_SECONDS_MAX } from "./limits.js";
 import { refuseOwned } from "./owner-control.js";
 import { type Params, volumeName, whole } from "./parameters.js";
 import type { StorageDaemon } from "./storaged.js";
-import { refuseUnserved } from "./unserved.js";
+import { refuseUnserved, refuseUnservedVolume, unservedOf } from "./unserved.js";
 
 export interface DeletedView {
   /** Until then it can be asked back; absent when it is gone for good. */
@@ -40,8 +40,8 @@ async function deleteVolume(daemon: StorageDaemon, params: Params): Promise<Dele
   refuseUnserved(daemon, entry.pool, "name");
   refuseOwned("volume", entry, params);
   await refuseInUse(daemon, entry, "delete");
-  // What is damaged is of no use to anybody who asks it back.
-  if (undoSeconds === 0 || daemon.damaged.has(entry.name)) {
+  // What is damaged is of no use to anybody who asks it back; what only waits for a disk may be.
+  if (undoSeconds === 0 || unservedOf(daemon, entry)?.code === "VOLUME_DAMAGED") {
     await purgeVolume(daemon, entry.name);
     return {};
   }
@@ -60,7 +60,8 @@ async function deleteVolume(daemon: StorageDaemon, params: Params): Promise<Dele
 
 /** The volume that was deleted last under a name is back, as `as` if that is given. */
 async function undeleteVolume(daemon: StorageDaemon, params: Params): Promise<VolumeView> {
-  const { name: kept, pool, id, deletedName } = findDeleted(daemon, params);
+  const deleted = findDeleted(daemon, params);
+  const { name: kept, pool, id, deletedName } = deleted;
   const name = params["as"] === undefined ? deletedName : volumeName(params, "as");
   if (daemon.catalogue.volumes.has(name)) {
     throw storageError("VOLUME_EXISTS", `there is another volume ${name}`, {
@@ -68,6 +69,7 @@ async function undeleteVolume(daemon: StorageDaemon, params: Params): Promise<Vo
       remedy: "give it another name: --as",
     });
   }
+  refuseUnservedVolume(daemon, deleted, "name");
   await daemon.held(pool, async () => {
     const now = daemon.catalogue.volumes.get(kept) as VolumeEntry;
     const back = { ...now, name, deletedName: "", deletedAtMs: 0, purgeAtMs: 0 };
@@ -87,8 +89,7 @@ async function renameVolume(daemon: StorageDaemon, params: Params): Promise<Volu
   }
   refuseUnserved(daemon, entry.pool, "name");
   refuseOwned("volume", entry, params);
-  const damage = daemon.damaged.get(entry.name);
-  if (damage !== undefined) throw storageError("VOLUME_DAMAGED", `${entry.name}: ${damage}`);
+  refuseUnservedVolume(daemon, entry, "name");
   await refuseInUse(daemon, entry, "rename");
   const { pool, id } = entry;
   await daemon.held(pool, async () => {
@@ -109,7 +110,7 @@ export async function purgeVolume(daemon: StorageDaemon, name: string): Promise<
     await daemon.catalogue.deleteVolume(name);
     await daemon.target.ask("deleteVolume", { pool, id, name });
   });
-  daemon.damaged.delete(name);
+  daemon.damaged.delete(id);
   daemon.keys.destroyUnused(pool);
 }
 

@@ -215,9 +215,11 @@ function registerChecks(pool: Command): void {
       );
     }
     const bad = checks.flatMap((check) => check.volumes).filter((volume) => volume.badCount > 0);
-    if (bad.length > 0) {
-      throw new PlinthError("VOLUME_DAMAGED", `damaged: ${bad.map((volume) => volume.name).join(", ")}`);
-    }
+    const namesOf = (waits: boolean) => bad.filter((each) => each.waits === waits).map(({ name }) => name);
+    if (namesOf(false).length > 0)
+      throw new PlinthError("VOLUME_DAMAGED", `damaged: ${namesOf(false).join(", ")}`);
+    if (bad.length > 0)
+      throw new PlinthError("DISK_MISSING", `not checked for want of disks: ${namesOf(true).join(", ")}`);
     const miscounted = checks.filter((check) => check.space.length > 0).map(({ pool: name }) => name);
     if (miscounted.length > 0) {
       throw new PlinthError("POOL_MISCOUNTED", `space is counted wrongly in pool ${miscounted.join(", ")}`);
@@ -334,10 +336,12 @@ function describeCheck({ pool, disks, volumes, space, catalogue }: PoolCheck): s
   const rows = [
     ...(catalogue === "" ? [] : [["catalogue", "", catalogue]]),
     ...Object.entries(disks).map(([path, what]) => ["disk", path, what === "" ? "ok" : what]),
-    ...volumes.map(({ name, badCount, provenBytes, findings }) => [
+    ...volumes.map(({ name, waits, badCount, provenBytes, findings }) => [
       "volume",
       name,
-      badCount === 0 ? `proven, ${formatBytes(provenBytes)}` : `${badCount} bad: ${shortList(findings)}`,
+      badCount === 0
+        ? `proven, ${formatBytes(provenBytes)}`
+        : `${waits ? "" : `${badCount} bad: `}${shortList(findings)}`,
     ]),
     ["space", "", catalogue === "" ? counted : "not looked at"],
   ];

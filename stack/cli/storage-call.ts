@@ -14,6 +14,7 @@ import { type OutputOptions, show, withOutput } from "./output.js";
 const CALL_TIMEOUT_MS = 60_000;
 const POLL_MS = 100;
 const BAR_WIDTH = 30;
+const BLOCK = 4096;
 const SIZE_EXPECTED = "expected a size such as 1GiB, 500MB or 10Mi";
 
 export interface Flags extends OutputOptions {
@@ -104,11 +105,16 @@ export function parseList(text: string, before: readonly string[] = []): string[
   return [...before, ...parts];
 }
 
-/** Whole blocks: a size that is none is rounded up. */
+/** Whole blocks: a size that is none is rounded up, and who gave it is told. */
 export function parseSize(text: string): number {
   const amount = bytesOf(text);
   if (amount === undefined || amount < 1) throw new InvalidArgumentError(SIZE_EXPECTED);
-  return Math.ceil(amount / 4096) * 4096;
+  const size = Math.ceil(amount / BLOCK) * BLOCK;
+  if (size !== amount)
+    process.stderr.write(
+      `plinth: ${text} is rounded up to ${size} bytes: sizes are multiples of 4 KiB (${BLOCK} bytes)\n`,
+    );
+  return size;
 }
 
 /** A quantity in bytes; of these "m" is a thousandth, which who types "10m" does not mean. */
@@ -128,7 +134,9 @@ export function parseGrowth(text: string): Growth {
   return { bytes: parseSize(isRelative ? text.slice(1) : text), isRelative };
 }
 
-/** Bytes each second; 0: any number. */
+/** Bytes each second, or a piece of one; 0: any number. */
 export function parseRate(text: string): number {
-  return bytesOf(text) === 0 ? 0 : parseSize(text);
+  const amount = bytesOf(text);
+  if (amount === undefined || (amount > 0 && amount < 1)) throw new InvalidArgumentError(SIZE_EXPECTED);
+  return Math.ceil(amount);
 }

@@ -84,7 +84,8 @@ async function exportTo(flags: Flags, name: string, file: string, format: Format
   if (snapshot !== undefined && !volume.snapshots.some((each) => each.name === snapshot)) {
     throw new PlinthError("SNAPSHOT_NOT_FOUND", `volume ${volume.name} has no snapshot ${snapshot}`);
   }
-  if (volume.damage !== undefined) throw new PlinthError("VOLUME_DAMAGED", `${name}: ${volume.damage}`);
+  if (volume.damage !== undefined)
+    throw new PlinthError(volume.damageCode ?? "VOLUME_DAMAGED", `${name} is not served: ${volume.damage}`);
   if (volume.locked !== undefined) {
     throw new PlinthError("VOLUME_LOCKED", `${name}: ${volume.locked}`, {
       remedy: "plinth pool unlock POOL",

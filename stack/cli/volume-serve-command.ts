@@ -101,7 +101,8 @@ async function ensureVolume(dir: string, name: string, sizeBytes: number | undef
     }
     found = (await call("volume.create", { name: volume, sizeBytes })) as VolumeView;
   }
-  if (found.damage !== undefined) throw new PlinthError("VOLUME_DAMAGED", `${volume}: ${found.damage}`);
+  if (found.damage !== undefined)
+    throw new PlinthError(found.damageCode ?? "VOLUME_DAMAGED", `${volume} is not served: ${found.damage}`);
   if (snapshot === undefined || found.snapshots.some((each) => each.name === snapshot)) return;
   throw new PlinthError("SNAPSHOT_NOT_FOUND", `volume ${volume} has no snapshot ${snapshot}`);
 }

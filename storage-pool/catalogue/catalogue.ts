@@ -48,6 +48,8 @@ export interface DiskEntry {
   diskClass: string;
   /** As its superblock has it: another one at its path is not it. "" when that was never noted. */
   diskId: string;
+  /** The opening of the pool that its stamp is known to tell of: a copy of it that tells of less is older. 0: not noted. */
+  usedEpoch: number;
 }
 
 interface PoolRecord extends Omit<PoolEntry, "disks"> {
@@ -124,6 +126,7 @@ const diskRecord = defineRecord<DiskEntry>("DiskEntry", {
   formatted: { number: 6, type: "bool" },
   diskClass: { number: 7, type: "string" },
   diskId: { number: 8, type: "string" },
+  usedEpoch: { number: 9, type: "uint32" },
 });
 
 const poolRecord = defineRecord<PoolRecord>("PoolEntry", {
@@ -440,7 +443,7 @@ function parsePool(value: Uint8Array): PoolEntry {
 }
 
 export function newDisk(path: string, index: number, formatted: boolean, diskClass = ""): DiskEntry {
-  const fresh = { suspect: false, draining: false, slotCount: 0, diskId: "" };
+  const fresh = { suspect: false, draining: false, slotCount: 0, diskId: "", usedEpoch: 0 };
   return { index, path, ...fresh, formatted, diskClass };
 }
 

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { waitFor } from "../../base/time/index.js";
 import { EAGAIN } from "../errors.js";
-import { encodeSuperblock } from "../log/format.js";
+import { encodeSuperblock, STAMP_AT } from "../log/format.js";
 import { DataBuffer } from "./data-buffer.js";
 import { formatDisk, openDisk } from "./disk.js";
 import { openDiskFile } from "./disk-file.js";
@@ -74,6 +74,21 @@ test("a disk that was away is asked for by its pool, its place and its id", asyn
   expect(await probeDisk("p", { ...wanted, index: 0 })).toBe("is not disk 0 of this pool");
   expect(await probeDisk("p", { ...wanted, diskId: "d2" })).toContain("gave its place to another");
   expect(() => openDisk(file, "p", 1, "d2")).toThrowError(expect.objectContaining({ code: "DISK_FOREIGN" }));
+  // One that was never stamped, as formatting leaves it, cannot have been used.
+  expect(await probeDisk("p", { ...wanted, usedEpoch: 0 })).toBe("");
+  expect(await probeDisk("p", { ...wanted, usedEpoch: 1 })).toContain("is an older copy of the disk");
+  openDisk(file, "p", 1).stamp(3);
+  expect(await probeDisk("p", { ...wanted, usedEpoch: 3 })).toBe("");
+  expect(await probeDisk("p", { ...wanted, usedEpoch: 4 })).toBe(
+    "is an older copy of the disk: it was used last in opening 3 of the pool, and the disk itself in opening 4",
+  );
+  expect(() => openDisk(file, "p", 1, "d1", 4)).toThrowError(expect.objectContaining({ code: "DISK_OLD" }));
+  expect(openDisk(file, "p", 1, "d1", 2).lastEpoch).toBe(3);
+  // A stamp that was torn tells nothing.
+  const torn = new DataBuffer(4096);
+  torn.bytes.fill(0x55);
+  expect(file.write(torn, 0, 8, STAMP_AT)).toBe(0);
+  expect(openDisk(file, "p", 1, "d1", 4).lastEpoch).toBe(0);
   const newer = new DataBuffer(4096);
   newer.bytes.set(encodeSuperblock({ ...openDisk(file, "p", 1).superblock, formatVersion: 99 }));
   expect(file.write(newer, 0, 4096, 0)).toBe(0);

@@ -66,7 +66,7 @@ export class Disk {
   diskClass = "";
   /** What it holds may be old: it was missing or failed once and was not looked through since. */
   suspect = false;
-  /** The opening of the pool that used it last; 0 when that is not known. */
+  /** The opening of the pool that used it last, as it tells itself; 0 when that is not known. */
   lastEpoch = 0;
   readonly #used: Uint8Array;
   readonly #slotsAt: number;
@@ -120,10 +120,9 @@ export class Disk {
 
   /** The disk is used, in opening `epoch` of its pool. One without a stamp for want of space is a disk all the same. */
   stamp(epoch: number): void {
-    this.lastEpoch = epoch;
     this.#scratch.bytes.set(encodeStamp({ epoch }));
     this.dirty = true;
-    this.file.write(this.#scratch, 0, CELL_SIZE, STAMP_AT);
+    if (this.file.write(this.#scratch, 0, CELL_SIZE, STAMP_AT) === 0) this.lastEpoch = epoch;
   }
 
   /** Byte position of a slot in the file. */
@@ -350,9 +349,10 @@ export function wipeDisk(disk: Disk): number {
 
 /**
  * Opens a disk that was formatted before. Throws DISK_FOREIGN when it is not disk `index` of pool `poolId`, or another than
- * the one that had this place ("" for `diskId`: nobody noted which).
+ * the one that had this place ("" for `diskId`: nobody noted which), and DISK_OLD when it is a copy from before the opening
+ * `usedEpoch`, which the disk itself was used in.
  */
-export function openDisk(file: DiskFile, poolId: string, index: number, diskId = ""): Disk {
+export function openDisk(file: DiskFile, poolId: string, index: number, diskId = "", usedEpoch = 0): Disk {
   const head = readHead(file);
   const superblock = parseSuperblock(head, file.path);
   const refusal = foreignReason(superblock, poolId, index, diskId);
@@ -362,9 +362,26 @@ export function openDisk(file: DiskFile, poolId: string, index: number, diskId =
       context: { expected: poolId, found: superblock?.poolId },
     });
   }
+  const age = ageReason(head, usedEpoch);
+  if (age !== "") {
+    throw storageError("DISK_OLD", `${file.path} ${age}`, {
+      remedy: "put the disk itself there; where it is lost, plinth pool remove --lost gives it up",
+    });
+  }
   const disk = new Disk(file, superblock);
   disk.lastEpoch = parseStamp(head)?.epoch ?? 0;
   return disk;
+}
+
+/**
+ * Why a disk with this superblock and stamp (`head`) is not the one that was used in opening `usedEpoch`, but what was
+ * copied from it before; "" when it may be. A stamp that was written half, or went bad, tells nothing.
+ */
+export function ageReason(head: Uint8Array, usedEpoch: number): string {
+  const stamp = parseStamp(head);
+  const isBlank = head.subarray(STAMP_AT, STAMP_AT + CELL_SIZE).every((byte) => byte === 0);
+  if (stamp === undefined ? !isBlank || usedEpoch === 0 : stamp.epoch >= usedEpoch) return "";
+  return `is an older copy of the disk: it was used last in opening ${stamp?.epoch ?? 0} of the pool, and the disk itself in opening ${usedEpoch}`;
 }
 
 /** Why a disk with this superblock is not disk `index` of a pool, or not the one that had this place; "" when it is. */

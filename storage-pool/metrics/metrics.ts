@@ -13,6 +13,7 @@ import {
 import { type PoolView, poolView } from "../pool-control.js";
 import type { ScrubRunView } from "../scrub-control.js";
 import type { StorageDaemon } from "../storaged.js";
+import { unservedOf } from "../unserved.js";
 import { HOP_NAMES } from "./hop-times.js";
 import { LATENCY_BOUNDS } from "./latency.js";
 import { OP_NAMES } from "./volume-counters.js";
@@ -89,7 +90,7 @@ function volumeMetrics(daemon: StorageDaemon, { volumes }: WorkerReport): Metric
     named.flatMap((volume) =>
       ops.map((op) => ({ labels: { ...volume.labels, op }, value: volume[of][OP_NAMES.indexOf(op)] ?? 0 })),
     );
-  const damaged = [...daemon.catalogue.volumes.values()].filter((entry) => entry.deletedAtMs === 0);
+  const all = [...daemon.catalogue.volumes.values()].filter((entry) => entry.deletedAtMs === 0);
   return [
     counter("plinth_volume_requests_total", "Requests of clients.", byOp("ops", OP_NAMES)),
     counter(
@@ -130,10 +131,10 @@ function volumeMetrics(daemon: StorageDaemon, { volumes }: WorkerReport): Metric
     ),
     gauge(
       "plinth_volume_damaged",
-      "Not served, because it is damaged or its pool is not there.",
-      damaged.map(({ pool, name }) => ({
-        labels: { pool, volume: name },
-        value: daemon.damaged.has(name) ? 1 : 0,
+      "Not served, because it is damaged, or its pool or a disk that it needs is not there.",
+      all.map((entry) => ({
+        labels: { pool: entry.pool, volume: entry.name },
+        value: unservedOf(daemon, entry) === undefined ? 0 : 1,
       })),
     ),
     gauge(

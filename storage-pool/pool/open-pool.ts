@@ -96,8 +96,10 @@ export interface OpenedPool {
   readonly store: MapStore;
   readonly reader: MapReader;
   readonly volumes: readonly RecoveredVolume[];
-  /** Volume id → what is wrong with it. */
+  /** Volume id → why it is not served. */
   readonly damaged: ReadonlyMap<number, string>;
+  /** Of these, those that only lack what may be on disks that are missing. */
+  readonly waiting: ReadonlySet<number>;
 }
 
 interface Loaded {
@@ -152,6 +154,7 @@ export function openPool(
   const { found, stale } = collectSegments(disks);
   refuseOldCatalogue(disks, found, { epoch, nextVolumeId, volumes: specs });
   const damaged = new Map<number, string>();
+  const waiting = new Set<number>();
   const loaded = loadAll(files, specs, damaged);
   const table = new SegmentTable(disks);
   table.pages.limit = memory.residentPages;
@@ -199,11 +202,13 @@ export function openPool(
       },
     });
     const early = recent.some((snapshot) => snapshot.sequence < spec.checkpointSequence);
+    const away = early ? undefined : absence(spec, [head, ...snapshots.values()], table, clean);
     const damage = early
       ? "the catalogue names a snapshot that is older than its checkpoint"
-      : (absence(spec, [head, ...snapshots.values()], table, clean) ?? replay.damage);
+      : (away ?? replay.damage);
     if (damage !== undefined) {
       damaged.set(spec.id, damage);
+      if (away !== undefined) waiting.add(spec.id);
       continue;
     }
     keep(Number.POSITIVE_INFINITY);
@@ -243,7 +248,7 @@ export function openPool(
   }
   table.opened();
   table.pages.step(memory.pagesAtOpen);
-  return { table, store, reader, volumes, damaged };
+  return { table, store, reader, volumes, damaged, waiting };
 }
 
 /**
@@ -260,7 +265,8 @@ function absence(
   if (missing.length === 0) return undefined;
   const paths = missing.map((disk) => disk.file.path).join(", ");
   const away = table.disks.filter((disk) => disk.missing || disk.suspect).length;
-  if (!clean && away >= spec.copies) return `the end of its log may be on ${paths}, which is missing`;
+  if (!clean && away >= spec.copies)
+    return `it waits for ${paths}, which is missing: the end of its log may be there`;
   const unreadable = new Set<number>();
   for (const { map } of roots) {
     for (let index = 0; index < map.pageCount; index++) {
@@ -275,7 +281,7 @@ function absence(
   }
   return unreadable.size === 0
     ? undefined
-    : `${unreadable.size} of its segments are only on ${paths}, which is missing`;
+    : `it waits for ${paths}, which is missing: ${unreadable.size} of its segments are only there`;
 }
 
 function loadAll(files: MapFiles, specs: readonly VolumeSpec[], damaged: Map<number, string>): Loaded[] {

@@ -214,7 +214,8 @@ test("a missing disk stops only volumes that need it; when it is back old copies
   expect(once.flush()).toBe(0);
   memory.missing.add(0);
   let pool = memory.reopen();
-  expect(pool.damaged.get(2)).toContain("disk0, which is missing");
+  expect(pool.damaged.get(2)).toContain("it waits for disk0, which is missing");
+  expect(() => pool.volume(2)).toThrowError(expect.objectContaining({ code: "DISK_MISSING" }));
   expect(pool.damaged.has(1)).toBe(false);
   expectFilled(pool.volume(1), 1500);
   fill(pool.volume(1), 1500, 5);
@@ -241,7 +242,7 @@ test("what was written while one disk was away is not taken from that disk alone
   expect(degraded.volume(1).flush()).toBe(0);
   memory.missing.clear();
   memory.missing.add(1);
-  expect(memory.reopen().damaged.get(1)).toContain("the end of its log may be on disk1");
+  expect(memory.reopen().damaged.get(1)).toContain("disk1, which is missing: the end of its log may be there");
 });
 
 test("after an orderly end a volume with one copy is served without a disk that has nothing of it", () => {

@@ -72,9 +72,12 @@ export class PoolDisks {
     this.rebuild();
   }
 
-  /** The pool counts as opened anew, as opening `epoch`; on the disks with the next sync. */
-  stamp(epoch: number): void {
-    for (const disk of this.#options.table.disks) if (disk.online) disk.stamp(epoch);
+  /** The pool counts as opened anew, as opening `epoch`; the disks on whose medium that is. */
+  stamp(epoch: number): number[] {
+    const { disks } = this.#options.table;
+    for (const disk of disks) if (disk.online) disk.stamp(epoch);
+    this.#options.syncAll();
+    return disks.filter(({ online, lastEpoch }) => online && lastEpoch === epoch).map(({ index }) => index);
   }
 
   disk(index: number): Disk {

@@ -4,6 +4,8 @@ import type { DurablePosition } from "./durable-notes.js";
 import type { MapMemory } from "./open-pool.js";
 
 export interface PoolHooks {
+  /** It is only looked at: nothing that is written stays, so no mark ends what a log lost its end to. */
+  readonly isLookedAt?: boolean;
   /** Memory for maps; default: what limits.ts says. */
   readonly mapMemory?: MapMemory;
   /** Syncs the pool beside other work; without it checkpoints wait for the disks. */

@@ -62,6 +62,8 @@ export class Pool {
   readonly #snapshots: Snapshots;
   readonly #usages: VolumeUsages;
   readonly #lost: LostReport;
+  /** Of those that are not served: what they lack may be on disks that are missing. */
+  readonly #waiting: ReadonlySet<number>;
 
   /** Opens the pool from its disks, map files and what the catalogue knows (see openPool). Throws as openPool. */
   constructor(
@@ -83,6 +85,7 @@ export class Pool {
     this.#lost = new LostReport(this.volumes, hooks.onLost);
     this.reader.onLost = (map, block) => this.#lost.note(map, block);
     this.damaged = new Map(opened.damaged);
+    this.#waiting = opened.waiting;
     if (opened.damaged.size === 0) opened.store.removeUnknown();
     const { table, reader, volumes, damaged } = this;
     const syncNow = (onSynced: () => void) => {
@@ -167,7 +170,7 @@ export class Pool {
     }
     // Room for the marks first.
     this.housekeeper.freeDead();
-    const cut = opened.volumes.filter((volume) => volume.cut);
+    const cut = hooks.isLookedAt ? [] : opened.volumes.filter((volume) => volume.cut);
     for (const { spec } of cut) this.#markCut(this.volume(spec.id));
     if (cut.length > 0) this.sync();
     this.housekeeper.freeDead();
@@ -175,12 +178,17 @@ export class Pool {
     this.disks.rebuild();
   }
 
-  /** The open volume, or VOLUME_NOT_FOUND or VOLUME_DAMAGED. */
+  /** What whoever asks for a volume that is not served gets. */
+  damageCode(id: number): "DISK_MISSING" | "VOLUME_DAMAGED" {
+    return this.#waiting.has(id) ? "DISK_MISSING" : "VOLUME_DAMAGED";
+  }
+
+  /** The open volume; else throws VOLUME_NOT_FOUND, VOLUME_DAMAGED, or DISK_MISSING when it only waits for a disk. */
   volume(id: number): Volume {
     const volume = this.volumes.get(id);
     if (volume !== undefined) return volume;
     const damage = this.damaged.get(id);
-    if (damage !== undefined) throw storageError("VOLUME_DAMAGED", damage);
+    if (damage !== undefined) throw storageError(this.damageCode(id), damage);
     throw storageError("VOLUME_NOT_FOUND", `the pool has no volume ${id}`);
   }
 

@@ -5,11 +5,12 @@ import { storageError } from "../errors.js";
 import type { Pool } from "../pool/pool.js";
 import type { DiskUsage } from "../pool/pool-disks.js";
 
-/** Which disk of a pool: its place there, and its own id ("": never noted). */
+/** Which disk of a pool: its place there, its own id ("": never noted), and the opening that it was used in (0: not noted). */
 export interface DiskName {
   readonly path: string;
   readonly index: number;
   readonly diskId: string;
+  readonly usedEpoch: number;
 }
 
 export interface DiskAway {
@@ -36,12 +37,12 @@ export function disksAway(pool: Pool): DiskAway[] {
 
 /**
  * Uses a disk again that was missing or failed; "", or why the pool has to be opened anew for it. Throws DISK_MISSING,
- * DISK_FOREIGN, DISK_FORMAT and DISK_DAMAGED; nothing has changed then.
+ * DISK_FOREIGN, DISK_OLD, DISK_FORMAT and DISK_DAMAGED; nothing has changed then.
  */
 export function takeBackDisk(
   pool: Pool,
   poolId: string,
-  { path, index, diskId }: DiskName,
+  { path, index, diskId, usedEpoch }: DiskName,
   epoch: number,
 ): string {
   const { disks } = pool;
@@ -56,7 +57,7 @@ export function takeBackDisk(
   }
   const file = openDiskFile(path);
   try {
-    const back = openDisk(file, poolId, index, diskId);
+    const back = openDisk(file, poolId, index, diskId, usedEpoch);
     const why = disks.needsOpening(index);
     if (why === "") disks.takeBack(back, epoch);
     else file.close();

@@ -3,6 +3,7 @@ import { randomUUID } from "node:crypto";
 import { describeError, PlinthError } from "../../base/errors/index.js";
 import { type Disk, formatDisk, missingDisk, openDisk, readSuperblock } from "../disk/disk.js";
 import { isDiskPresent, openDiskFile } from "../disk/disk-file.js";
+import { NOT_THERE } from "../disk/probe-disk.js";
 import { storageError } from "../errors.js";
 import { BLOCK_SIZE } from "../limits.js";
 import { FORMAT_VERSION, SEGMENT_SIZE } from "../log/format.js";
@@ -41,12 +42,12 @@ export function formatPool(name: string, poolId: string, paths: readonly string[
 
 /** For each disk why it cannot be used, or "" when it can; nothing is changed. */
 export function probeDisks(poolId: string, disks: readonly DiskName[]): string[] {
-  return disks.map(({ path, index, diskId }) => {
-    if (!isDiskPresent(path)) return "not there, or the file system on it is not mounted";
+  return disks.map(({ path, index, diskId, usedEpoch }) => {
+    if (!isDiskPresent(path)) return NOT_THERE;
     try {
       const file = openDiskFile(path);
       try {
-        openDisk(file, poolId, index, diskId);
+        openDisk(file, poolId, index, diskId, usedEpoch);
       } finally {
         file.close();
       }
@@ -61,12 +62,12 @@ export function probeDisks(poolId: string, disks: readonly DiskName[]): string[]
 
 /** Stands for one that is not there, too. */
 export function openOrMissing({ poolId, name }: PoolOpening, disk: OpenDisk): Disk {
-  const { path, index, missing, suspect, slotCount, diskClass, diskId } = disk;
+  const { path, index, missing, suspect, slotCount, diskClass, diskId, usedEpoch } = disk;
   const place = { poolId, poolName: name, diskId, diskIndex: index, diskCount: 0, slotCount };
   const geometry = { segmentSizeBytes: SEGMENT_SIZE, blockSizeBytes: BLOCK_SIZE };
   const opened =
     missing === undefined
-      ? openDisk(openDiskFile(path), poolId, index, diskId)
+      ? openDisk(openDiskFile(path), poolId, index, diskId, usedEpoch)
       : missingDisk(path, { formatVersion: FORMAT_VERSION, ...place, ...geometry });
   opened.suspect = suspect;
   opened.diskClass = diskClass;

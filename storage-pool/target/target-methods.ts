@@ -25,7 +25,8 @@ export interface TargetMethods {
   openPool: [PoolOpening, OpenedReport];
   /** Its clients are disconnected. */
   closePool: [{ pool: string }, undefined];
-  stampDisks: [{ pool: string; epoch: number }, undefined];
+  /** The disks on whose medium the stamp is. */
+  stampDisks: [{ pool: string; epoch: number }, readonly number[]];
   /** Segments that the disk holds. */
   addDisk: [DiskName & { pool: string; poolId: string; diskClass: string }, number];
   /** Disks that are not as they should be, after a look whether they are at their paths. */

@@ -25,10 +25,7 @@ const methods: { [M in keyof TargetMethods]: (body: TargetMethods[M][0]) => Answ
   io: () => ({ plainReason: target.ioReason ?? "" }),
   formatPool: ({ name, poolId, disks }) => formatPool(name, poolId, disks),
   probeDisks: ({ poolId, disks }) => probeDisks(poolId, disks),
-  stampDisks: ({ pool, epoch }) => {
-    target.pool(pool).disks.stamp(epoch);
-    target.pool(pool).sync();
-  },
+  stampDisks: ({ pool, epoch }) => target.pool(pool).disks.stamp(epoch),
   addDisk: ({ pool, poolId, diskClass, ...disk }) => target.addDisk(pool, poolId, disk, diskClass),
   disksAway: ({ pool }) => disksAway(target.pool(pool)),
   takeBackDisk: ({ pool, poolId, epoch, ...disk }) => {

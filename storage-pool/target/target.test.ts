@@ -23,7 +23,8 @@ beforeEach(() => {
     ...{ onCheckpoint: ignore, onDurable: ignore, onLost: ignore },
     ...{ onSuspect: ignore, onPurge: ignore, onHistory: ignore },
   });
-  const disk = { path, index: 0, diskId: "", suspect: false, diskClass: "", draining: false, slotCount: 0 };
+  const name = { path, index: 0, diskId: "", usedEpoch: 0 };
+  const disk = { ...name, suspect: false, diskClass: "", draining: false, slotCount: 0 };
   target.openPool({
     ...{ name: "p", poolId: "id", disks: [{ ...disk, missing: undefined }], mapDirectory: join(dir, "maps") },
     ...{ mapMemoryBytes: undefined, volumes: [], epoch: 1, clean: true, nextVolumeId: 1 },

@@ -4,6 +4,7 @@ import { existsSync } from "node:fs";
 import { PlinthError } from "../../base/errors/index.js";
 import type { Epoll } from "../../base/linux/index.js";
 import { BlkServer } from "../blk/blk-server.js";
+import type { DiskEntry } from "../catalogue/catalogue.js";
 import { foreignReason, formatDisk, openDisk, readSuperblock } from "../disk/disk.js";
 import { openDiskFile } from "../disk/disk-file.js";
 import { storageError } from "../errors.js";
@@ -20,6 +21,7 @@ import type { PoolUsage } from "../pool/pool-usage.js";
 import type { RewindProgress } from "../pool/rewind.js";
 import { Turns } from "../qos/turns.js";
 import type { VolumeLimits, VolumeShare } from "../qos/volume-share.js";
+import type { Unserved } from "../unserved.js";
 import type { LostRange } from "../volume/lost-blocks.js";
 import { SnapshotDevice } from "../volume/snapshot-device.js";
 import type { Volume } from "../volume/volume.js";
@@ -39,10 +41,10 @@ export interface OpenDisk extends DiskName {
 }
 
 export interface OpenedReport {
-  /** Volume id → what is wrong with it. */
-  readonly damaged: Readonly<Record<number, string>>;
-  /** Disk index → segments that it holds, and which disk it is; those that are there. */
-  readonly found: Readonly<Record<number, { readonly slotCount: number; readonly diskId: string }>>;
+  /** Volume id → why it is not served. */
+  readonly damaged: Readonly<Record<number, Unserved>>;
+  /** Disk index → segments that it holds, which disk it is, and the opening that its stamp tells of; those that are there. */
+  readonly found: Readonly<Record<number, Pick<DiskEntry, "slotCount" | "diskId" | "usedEpoch">>>;
 }
 
 export interface PoolOpening extends Opening {
@@ -174,11 +176,16 @@ export class Target {
       if (draining && missing === undefined) pool.disks.drain(index);
     }
     return {
-      damaged: Object.fromEntries(pool.damaged),
+      damaged: Object.fromEntries(
+        [...pool.damaged].map(([id, why]) => [id, { why, code: pool.damageCode(id) }]),
+      ),
       found: Object.fromEntries(
         pool.table.disks
           .filter((disk) => !disk.missing)
-          .map(({ index, slotCount, superblock: { diskId } }) => [index, { slotCount, diskId }]),
+          .map(({ index, slotCount, lastEpoch: usedEpoch, superblock: { diskId } }) => [
+            index,
+            { slotCount, diskId, usedEpoch },
+          ]),
       ),
     };
   }

@@ -180,16 +180,24 @@ test("a lost disk: volumes with two copies are served on, the others are named; 
   const pattern = (name: string, value: number) =>
     program("qemu-io", "-f", "raw", "-c", `read -P ${value} 0 9M`, storage.uri(name));
   expect(await pattern("twice", 171)).not.toMatch(/Pattern|error/);
-  expect((await volume("once")).damage).toContain("is missing");
+  const waits = { damage: expect.stringMatching(/^it waits for .*d0, which is missing/) as string };
+  expect(await volume("once")).toMatchObject({ ...waits, damageCode: "DISK_MISSING" });
+  await expect(storage.plinth("volume", "snapshot", "once", "now")).rejects.toThrow(
+    /once is not served: it waits for .*d0, which is missing.*\[DISK_MISSING\]/,
+  );
+  // It may be whole: deleted it is kept as any other, and not brought back before it can be served.
+  await storage.plinth("volume", "delete", "once");
+  await expect(storage.plinth("volume", "undelete", "once")).rejects.toThrow(/waits for .*DISK_MISSING/);
   expect(await storage.plinth("pool", "show", "default")).toMatch(/d0 .*missing/);
   await program("qemu-io", "-f", "raw", "-c", "write -P 99 0 9M", "-c", "flush", storage.uri("twice"));
   await storage.end("SIGTERM");
   await expect(storage.plinth("pool", "check")).rejects.toThrow(
-    /d0 +.*not there[\s\S]*damaged: default\/once/,
+    /d0 +.*not there[\s\S]*once\S* +it waits for [\s\S]*twice +proven[\s\S]*not checked for want of disks: default\/once/,
   );
   renameSync(join(storage.dir, "away"), join(storage.dir, "d0"));
   await storage.start();
   expect(await pattern("twice", 99)).not.toMatch(/Pattern|error/);
+  await storage.plinth("volume", "undelete", "once");
   expect(await pattern("once", 171)).not.toMatch(/Pattern|error/);
   await storage.plinth("pool", "scrub");
   for (const name of ["twice", "once"]) {
@@ -220,7 +228,7 @@ test("a catalogue from a backup, older than the disks, frees nothing: it is refu
   put("s", "newest");
   const segments = readFileSync(join(storage.disks[0] as string, "segments"));
   put("backup", "s");
-  const said = /older than the disks: .*d0 was used in opening 2 .* knows of 1; .*d0 holds a log of volume 2/;
+  const said = /older than the disks: .*d0 was used in opening 3 .* knows of 2; .*d0 holds a log of volume 2/;
   await expect(storage.plinth("pool", "check")).rejects.toThrow(said);
   await storage.start();
   expect(await storage.plinth("pool", "show", "default")).toMatch(said);

@@ -13,6 +13,7 @@ import {
   truncateSync,
   writeSync,
 } from "node:fs";
+import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { openLevelStore, openMemoryStore } from "../../base/store/index.js";
@@ -78,6 +79,8 @@ test("killed while a disk is drained and while all is scrubbed it goes on, and e
   await storage.call("disk.undrain", { pool: "default", disk: storage.disks[0] });
   await storage.call("pool.scrub", { pool: "default" });
   await storage.end("SIGKILL");
+  for (const disk of (await readdir(storage.dir)).filter((name) => /^d\d$/.test(name)))
+    await runOk("cp", ["-a", "--sparse=always", disk, `old-${disk}`], { cwd: storage.dir });
   await storage.start();
   await work("volume.prove", { name: "twice" });
   await waitFor(async () => (await pool()).scrub.runs.length === 1, "the scrub to go on to its end", 60_000);
@@ -159,6 +162,15 @@ test("a disk that is missing at the start is used again when it is back, without
   cpSync(join(storage.dir, holder === 0 ? "d1" : "d0"), path, { recursive: true });
   await waitFor(async () => /is not disk/.test((await disk())?.why ?? ""), "the refusal", 60_000);
   rmSync(path, { recursive: true });
+  // Nor is what was copied from it when it was used before.
+  const copy = join(storage.dir, `old-d${holder}`);
+  await runOk("cp", ["-a", "--sparse=always", copy, path]);
+  await waitFor(
+    async () => /is an older copy of the disk/.test((await disk())?.why ?? ""),
+    "the copy",
+    60_000,
+  );
+  rmSync(path, { recursive: true });
   renameSync(`${path}.away`, path);
   await waitFor(async () => (await disk())?.state === "online", "the disk to be used", 60_000);
   await waitFor(async () => (await pool()).degradedSegments === 0, "its copies", 60_000);
@@ -202,10 +214,16 @@ test("a disk's directory that is removed under the daemon is missed by name at o
     60_000,
   );
   expect((await pool()).disks[holder]?.segments).toBeGreaterThanOrEqual(0);
+  const why = async () => (await pool()).disks[holder]?.why ?? "";
+  renameSync(join(storage.dir, `old-d${holder}`), path);
+  await waitFor(async () => /is an older copy of the disk/.test(await why()), "the copy", 60_000);
   await storage.end("SIGKILL");
+  expect(await storage.plinth("pool", "check")).toContain("is an older copy of the disk");
   await storage.start();
   expect((await pool()).disks[holder]).toMatchObject({ state: "missing" });
+  await waitFor(async () => /is an older copy of the disk/.test(await why()), "the copy", 60_000);
   await expectWhole();
+  rmSync(path, { recursive: true });
   await waitFor(async () => (await pool()).degradedSegments === 0, "new copies", 60_000);
   await storage.plinth("pool", "remove", "default", path, "--lost");
   expect(readdirSync(storage.dir)).not.toContain(path.slice(storage.dir.length + 1));

@@ -50,7 +50,8 @@ export async function reconcileSnapshot(snapshot: VolumeSnapshot, modules: Snaps
   }
   const find = (facts: VolumeFacts | undefined) => facts?.snapshots.find((each) => each.name === name);
   const volumeFacts = await storage.volume(volume);
-  if (volumeFacts?.damage !== undefined) throw new PlinthError("VOLUME_DAMAGED", volumeFacts.damage);
+  if (volumeFacts?.damage !== undefined)
+    throw new PlinthError(volumeFacts.damageCode ?? "VOLUME_DAMAGED", volumeFacts.damage);
   const wasReady = snapshot.status?.readyToUse === true;
   let facts = find(volumeFacts);
   if (facts === undefined && snapshot.spec.snapshotName !== undefined) {

@@ -11,6 +11,8 @@ export interface VolumeFacts {
   readonly owner?: string | undefined;
   /** Why storaged does not serve it; undefined when nothing is wrong. */
   readonly damage: string | undefined;
+  /** DISK_MISSING when a disk that comes back makes up for it. */
+  readonly damageCode?: string | undefined;
   /** Why an encrypted volume cannot be used; undefined when it can. */
   readonly locked?: string | undefined;
   /** What no copy holds any more, of the volume or of a snapshot. */
@@ -360,6 +362,7 @@ function volumeFacts(volume: Fields): VolumeFacts {
     allocatedBytes: number(volume["allocatedBytes"]),
     owner: optionalText(volume["owner"]),
     damage: optionalText(volume["damage"]),
+    damageCode: optionalText(volume["damageCode"]),
     locked: optionalText(volume["locked"]),
     lostRanges: listOf(volume["lostRanges"] ?? [], "lostRanges").map((range) => ({
       snapshot: optionalText(range["snapshot"]),

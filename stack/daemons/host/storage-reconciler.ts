@@ -240,7 +240,12 @@ export class StorageReconciler {
         ? { type: "Ready", status: "True", reason: "Available", message: "" }
         : damage === undefined
           ? { type: "Ready", status: "False", reason: "Locked", message: locked ?? "" }
-          : { type: "Ready", status: "False", reason: "Damaged", message: damage },
+          : {
+              type: "Ready",
+              status: "False",
+              reason: facts.damageCode === "DISK_MISSING" ? "DiskMissing" : "Damaged",
+              message: damage,
+            },
       intact(facts),
       ...(volume.spec.rewindWindow === undefined ? [] : [rewindable(facts)]),
     ]);
