@@ -108,6 +108,21 @@ test("a disk is not drained when what it holds finds no room elsewhere, and stay
   expect(states(memory)[0]).toMatch(/^disk0 online/);
 });
 
+test("a disk is not drained when the others are too few for the copies that volumes have", () => {
+  const memory = new MemoryPool(2);
+  memory.createVolume(1, 64 * MIB, 1);
+  expect(() => memory.pool.disks.checkDrain(0)).not.toThrow();
+  memory.createVolume(2, 64 * MIB, 2);
+  expect(() => memory.pool.disks.checkDrain(0)).toThrowError(
+    expect.objectContaining({
+      code: "POOL_FULL",
+      message: expect.stringMatching(/^volumes with 2 copies need 2 disks besides disk0/),
+    }),
+  );
+  memory.addDisk(64 * MIB);
+  expect(() => memory.pool.disks.checkDrain(0)).not.toThrow();
+});
+
 test("two copies: a disk that comes when two are full takes copies of theirs, so that all three can be filled", () => {
   const RUN = 64;
   const memory = new MemoryPool(2, 160 * MIB);
@@ -242,7 +257,9 @@ test("what was written while one disk was away is not taken from that disk alone
   expect(degraded.volume(1).flush()).toBe(0);
   memory.missing.clear();
   memory.missing.add(1);
-  expect(memory.reopen().damaged.get(1)).toContain("disk1, which is missing: the end of its log may be there");
+  expect(memory.reopen().damaged.get(1)).toContain(
+    "disk1, which is missing: the end of its log may be there",
+  );
 });
 
 test("after an orderly end a volume with one copy is served without a disk that has nothing of it", () => {

@@ -97,6 +97,14 @@ export class PoolDisks {
     let missing = 0;
     for (const { copies, diskClass } of volumes.values()) {
       if (!disk.isOfClass(diskClass)) continue;
+      if (others.filter((each) => each.isOfClass(diskClass)).length < copies) {
+        const ofClass = diskClass === "" ? "" : ` of class ${diskClass}`;
+        throw storageError(
+          "POOL_FULL",
+          `volumes with ${copies} copies need ${copies} disks${ofClass} besides ${disk.file.path}`,
+          { remedy: "add a disk first" },
+        );
+      }
       const left = leftOn(others, copies, diskClass);
       if (left < 0) missing = Math.max(missing, -left * copies * BLOCK_SIZE);
     }
