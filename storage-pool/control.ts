@@ -29,7 +29,7 @@ import { scheduleMethods } from "./schedule-control.js";
 import { snapshotMethods } from "./snapshot-control.js";
 import type { StorageDaemon } from "./storaged.js";
 import { trashMethods } from "./trash-control.js";
-import { refuseUnserved, unservedOf } from "./unserved.js";
+import { refuseUnserved, refuseUnservedVolume, unservedOf } from "./unserved.js";
 import type { LostRange } from "./volume/lost-blocks.js";
 import { whenRoom } from "./when-room.js";
 
@@ -278,6 +278,7 @@ async function growVolume(daemon: StorageDaemon, params: Params): Promise<Volume
       field: "sizeBytes",
     });
   }
+  refuseUnservedVolume(daemon, entry, "name");
   await daemon.held(entry.pool, async () => {
     await daemon.catalogue.putVolume({ ...entry, ...findVolume(daemon, entry.name), sizeBytes: size });
     await outdateCopies(daemon, entry.pool);

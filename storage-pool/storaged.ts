@@ -364,9 +364,9 @@ export class StorageDaemon implements Storaged {
   }
 
   /** The worker lets go of a pool; what it handed over before is recorded. `why` it is not served from now on. */
-  async closePool(name: string, why: string): Promise<void> {
+  async closePool(name: string, why: string, reopened = false): Promise<void> {
     this.unavailable.set(name, why);
-    if (this.#openPools.delete(name)) await this.target.ask("closePool", { pool: name });
+    if (this.#openPools.delete(name)) await this.target.ask("closePool", { pool: name, reopened });
     await this.#checkpoints.settled;
   }
 

@@ -156,7 +156,7 @@ function registerDisks(pool: Command): void {
       .description("use a disk again that was missing or failed; one that was away is used by itself")
       .option(
         "--reopen",
-        "also if the pool has to be opened anew for it, which ends the connections of its clients",
+        "also if the pool has to be opened anew for it, which ends the connections of vhost-user-blk guests (QEMU makes them again)",
         false,
       ),
   ).action(async (name: string, disk: string, flags: Flags & { reopen: boolean }) => {

@@ -196,7 +196,7 @@ async function importStream(flags: ImportFlags, part: string, name: string): Pro
       "how large a raw image is cannot be seen from standard input",
       {
         field: "--size",
-        remedy: "give its size",
+        remedy: "give it with --size",
       },
     );
   }

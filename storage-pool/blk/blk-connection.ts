@@ -26,8 +26,8 @@ import {
 } from "../../base/virtio/index.js";
 import { EIO, OK } from "../errors.js";
 import { OP_FLUSH, OP_READ } from "../metrics/volume-counters.js";
+import type { FlushQueue, FlushWaiter } from "../nbd/flush-rounds.js";
 import type { NbdExport } from "../nbd/nbd-export.js";
-import type { FlushQueue, FlushWaiter } from "../nbd/nbd-transmission.js";
 import {
   BLK_AGAIN,
   BLK_DONE,

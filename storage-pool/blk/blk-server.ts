@@ -13,8 +13,8 @@ import {
 } from "../../base/linux/index.js";
 import { GuestWindow } from "../../base/virtio/index.js";
 import { OK } from "../errors.js";
+import type { FlushQueue } from "../nbd/flush-rounds.js";
 import type { NbdExport } from "../nbd/nbd-export.js";
-import type { FlushQueue } from "../nbd/nbd-transmission.js";
 import type { BlockDevice } from "../volume/block-device.js";
 import { BlkConnection } from "./blk-connection.js";
 

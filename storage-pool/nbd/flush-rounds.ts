@@ -1,7 +1,16 @@
 // Flushes of all clients of a worker: those that wait are served by one sync, and those that come meanwhile by the next.
 // Thread: the pool's worker. Hot: no (a round takes a sync).
 import { HOP_SYNC, type HopTimes } from "../metrics/hop-times.js";
-import type { FlushQueue, FlushWaiter } from "./nbd-transmission.js";
+
+/** Waits for a flush; `tag` is the waiter's own. */
+export interface FlushWaiter {
+  flushed(tag: number, error: number): void;
+}
+
+/** Told of flushes: `waiter.flushed` is called once everything committed before is durable. */
+export interface FlushQueue {
+  wait(waiter: FlushWaiter, tag: number): void;
+}
 
 /** Makes everything committed durable, for all exports at once. */
 export interface Syncer {

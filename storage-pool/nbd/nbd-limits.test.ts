@@ -4,6 +4,7 @@ import { connect as connectTcp, type Socket } from "node:net";
 import { afterEach, beforeEach, describe, expect, it, test } from "vitest";
 import { addressOf, closeFile, Epoll, sysConnectUnix, sysReceive, sysSend } from "../../base/linux/index.js";
 import { OK } from "../errors.js";
+import { CONNECTIONS_PER_SOCKET_MAX } from "../limits.js";
 import { Turns } from "../qos/turns.js";
 import { VolumeShare } from "../qos/volume-share.js";
 import { MemoryDevice } from "../volume/memory-device.js";
@@ -165,6 +166,33 @@ test("writes larger than what is saved up are carried out, one after the other, 
   share.setLimits({ iops: 0, bytesPerSecond: 0, burstMs: 1 });
   for (let n = 0; n < 100 && client.received.byteLength < 3 * REPLY_SIZE; n++) round();
   expect(client.received.byteLength).toBe(3 * REPLY_SIZE);
+});
+
+test("clients that do not finish their handshake keep nobody out, and no client that has is sent away for another", () => {
+  serve("v");
+  const worker = connect("v");
+  const idle = (count: number) => {
+    for (let n = 0; n < count; n++) {
+      clients.push(new Client(`${dir}/v`));
+      round();
+    }
+  };
+  idle(CONNECTIONS_PER_SOCKET_MAX + 20);
+  expect([server.connectionCount, server.refusedCount]).toEqual([CONNECTIONS_PER_SOCKET_MAX, 21]);
+  // Those that came first go first.
+  const late = connect("v");
+  for (const client of [worker, late]) {
+    client.send(requests(READ, 1));
+    for (let n = 0; n < 10 && reads(client) < 1; n++) round();
+    expect(reads(client)).toBe(1);
+  }
+  for (let n = 2; n < CONNECTIONS_PER_SOCKET_MAX; n++) connect("v");
+  expect(server.refusedCount).toBe(22 + CONNECTIONS_PER_SOCKET_MAX - 2);
+  idle(3);
+  expect(server.connectionCount).toBe(CONNECTIONS_PER_SOCKET_MAX);
+  worker.send(requests(READ, 1));
+  for (let n = 0; n < 10 && reads(worker) < 2; n++) round();
+  expect(reads(worker)).toBe(2);
 });
 
 test("a flush that another front waits for begins though no NBD client did anything", () => {

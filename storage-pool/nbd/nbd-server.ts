@@ -28,58 +28,13 @@ import {
 } from "../limits.js";
 import { HOP_ANSWER, HOP_APPEND, HOP_QUEUE, HOP_SEND, HopTimes } from "../metrics/hop-times.js";
 import type { BlockDevice } from "../volume/block-device.js";
-import { FlushRounds, type Syncer } from "./flush-rounds.js";
-import type { NbdExport } from "./nbd-export.js";
+import { type FlushQueue, FlushRounds, type FlushWaiter, type Syncer } from "./flush-rounds.js";
+import { Connection, type ExportSource, type Listener } from "./nbd-connection.js";
 import { type NbdPlace, openListener, removeSocket } from "./nbd-listener.js";
-import { type ExportDirectory, NbdSession, type TlsMode } from "./nbd-session.js";
-import { type FlushQueue, type FlushWaiter, INPUT_SIZE, NbdTransmission } from "./nbd-transmission.js";
+import type { TlsMode } from "./nbd-session.js";
+import { INPUT_SIZE, NbdTransmission } from "./nbd-transmission.js";
 
 const SOCKET_BUFFER_BYTES = 4 * 1024 * 1024;
-
-/** Finds the device behind a name that the handshake accepted. */
-export interface ExportSource extends ExportDirectory {
-  open(name: string): NbdExport | undefined;
-}
-
-interface Listener {
-  /** The path of a unix socket, else a name. */
-  readonly name: string;
-  readonly place: NbdPlace;
-  readonly fd: number;
-  readonly exports: ExportSource;
-  readonly tls: TlsMode;
-  connections: number;
-}
-
-class Connection {
-  readonly fd: number;
-  readonly listener: Listener;
-  readonly session: NbdSession;
-  readonly sinceMs: number;
-  readonly input = new DataBuffer(INPUT_SIZE);
-  inputEnd = 0;
-  transmission: NbdTransmission | undefined;
-  closed = false;
-  /** Handshake bytes that the client has not taken. */
-  greeting: DataBuffer | undefined;
-  greetingStart = 0;
-  greetingEnd = 0;
-  closing = false;
-  waitsForWrite = false;
-  /** Among those that wait for the limits of their volumes. */
-  throttled = false;
-  parsed = false;
-  /** The client sends nothing more; it may still wait for answers. */
-  peerGone = false;
-  interest = EPOLLIN;
-
-  constructor(fd: number, listener: Listener, nowMs: number) {
-    this.fd = fd;
-    this.listener = listener;
-    this.session = new NbdSession(listener.exports, listener.tls);
-    this.sinceMs = nowMs;
-  }
-}
 
 export class NbdServer implements FlushQueue {
   readonly #epoll: Epoll;
@@ -144,6 +99,29 @@ export class NbdServer implements FlushQueue {
   /** Ends every connection that uses `device`, under whatever name. */
   disconnect(device: BlockDevice): void {
     this.#closeWhere((connection) => connection.transmission?.export.device === device);
+  }
+
+  /** Clients that use `device` wait from now on; what they have asked for already is answered. */
+  park(device: BlockDevice): void {
+    const chosen = this.#where((connection) => connection.transmission?.export.device === device);
+    for (let i = 0; i < chosen.length; i++) {
+      chosen[i]!.parked = true;
+      this.#updateInterest(chosen[i]!);
+    }
+  }
+
+  /** Clients that wait go on with what their export's name stands for now; without one their connections end. */
+  unpark(): void {
+    const chosen = this.#where((connection) => connection.parked);
+    for (let i = 0; i < chosen.length; i++) {
+      const connection = chosen[i]!;
+      const target = connection.listener.exports.open(connection.session.negotiated.exportName);
+      if (target === undefined || !connection.transmission!.rebind(target)) this.#close(connection);
+      else {
+        connection.parked = false;
+        this.#parse(connection);
+      }
+    }
   }
 
   /** Clients that use `device` now. */
@@ -306,7 +284,7 @@ export class NbdServer implements FlushQueue {
     for (;;) {
       const fd = sysAccept(listener.fd);
       if (fd < 0) return;
-      if (this.#connections.size >= CONNECTIONS_MAX || listener.connections >= CONNECTIONS_PER_SOCKET_MAX) {
+      if (!this.#hasPlace(listener)) {
         this.refusedCount++;
         closeFile(fd);
         continue;
@@ -320,6 +298,19 @@ export class NbdServer implements FlushQueue {
       this.#epoll.add(fd, EPOLLIN);
       this.#handshake(connection);
     }
+  }
+
+  /** When all are taken whoever is at its handshake longest goes: clients that say nothing must not keep others out. */
+  #hasPlace(listener: Listener): boolean {
+    const isFull = listener.connections >= CONNECTIONS_PER_SOCKET_MAX;
+    if (!isFull && this.#connections.size < CONNECTIONS_MAX) return true;
+    const [oldest] = this.#where(
+      (each) => each.transmission === undefined && (!isFull || each.listener === listener),
+    );
+    if (oldest === undefined) return false;
+    this.refusedCount++;
+    this.#close(oldest);
+    return true;
   }
 
   #receive(connection: Connection): void {
@@ -367,7 +358,7 @@ export class NbdServer implements FlushQueue {
 
   #parse(connection: Connection): void {
     const transmission = connection.transmission!;
-    if (transmission.full && !transmission.disconnecting) return;
+    if (connection.parked || (transmission.full && !transmission.disconnecting)) return;
     const pending = transmission.parse();
     this.hasStalled ||= transmission.stalled;
     const { turn } = transmission;
@@ -477,7 +468,7 @@ export class NbdServer implements FlushQueue {
     const blocked =
       transmission === undefined
         ? connection.greetingEnd - connection.greetingStart > REPLY_QUEUE_BYTES_MAX
-        : transmission.full || transmission.stalled || transmission.turn.throttled;
+        : connection.parked || transmission.full || transmission.stalled || transmission.turn.throttled;
     const interest =
       (blocked || connection.peerGone ? 0 : EPOLLIN) | (connection.waitsForWrite ? EPOLLOUT : 0);
     if (interest === connection.interest) return;

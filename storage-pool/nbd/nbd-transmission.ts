@@ -15,6 +15,7 @@ import {
   REQUEST_SIZE_BYTES_MAX,
   STATUS_EXTENTS_MAX,
 } from "../limits.js";
+import type { FlushQueue, FlushWaiter } from "./flush-rounds.js";
 import type { NbdExport } from "./nbd-export.js";
 import { NbdReplies } from "./nbd-replies.js";
 import type { MetaContext, Negotiated } from "./nbd-session.js";
@@ -53,21 +54,11 @@ const SPARE_MAX = 2 * 1024 * 1024;
 const ZERO_SLICE = 4 * 1024 * 1024;
 const U32 = 0x1_0000_0000;
 
-/** Waits for a flush; `tag` is the waiter's own. */
-export interface FlushWaiter {
-  flushed(tag: number, error: number): void;
-}
-
-/** Told of flushes: `waiter.flushed` is called once everything committed before is durable. */
-export interface FlushQueue {
-  wait(waiter: FlushWaiter, tag: number): void;
-}
-
 export class NbdTransmission implements FlushWaiter {
-  readonly export: NbdExport;
+  export: NbdExport;
   readonly input: DataBuffer;
   readonly replies: NbdReplies;
-  readonly #reads: ReadReplies;
+  #reads: ReadReplies;
   inputStart = 0;
   inputEnd = 0;
   /** Payload of a WRITE that the input buffer is too small for: receive `largeLeft` bytes at `largeAt`. */
@@ -80,7 +71,7 @@ export class NbdTransmission implements FlushWaiter {
   disconnecting = false;
   /** A write waits for the cleaner. */
   stalled = false;
-  readonly turn: TurnTaker;
+  turn: TurnTaker;
   flushesInFlight = 0;
   requests = 0;
   readonly #extended: boolean;
@@ -137,6 +128,20 @@ export class NbdTransmission implements FlushWaiter {
     this.#checker = new RequestChecker(target, mode, contexts.length > 0);
     this.#flushes = flushes;
     this.turn = new TurnTaker(target.share);
+  }
+
+  /** Goes on with another device of the same content; false when something that was asked of this one is not answered. */
+  rebind(target: NbdExport): boolean {
+    if (this.pendingCount > 0 || this.flushesInFlight > 0) return false;
+    this.export = target;
+    this.#reads = new ReadReplies(target.device, this.replies, PENDING_MAX);
+    this.#checker.target = target;
+    this.turn = new TurnTaker(target.share);
+    // Zeros that were under way are written anew.
+    this.#zeroed = 0;
+    this.#zeroError = OK;
+    this.#reservedLength = 0;
+    return true;
   }
 
   /** Everything received is answered and sent. */

@@ -191,6 +191,27 @@ test("every request with a legal header gets exactly one final answer, with an e
   );
 });
 
+test("between any two pieces of what a client sends its volume may be opened anew: the answers are the same", () => {
+  fc.assert(
+    fc.property(
+      fc.constantFrom(...MODES),
+      fc.array(anyRequest, { maxLength: 12 }),
+      fc.nat(5000),
+      (mode, requests, piece) => {
+        const [once, anew] = [loop(mode), loop(mode)];
+        const bytes = Buffer.concat(requests.map((request, cookie) => encode(request, cookie, mode)));
+        for (let at = 0; at < bytes.byteLength; at += piece + 100) {
+          once.receive(bytes.subarray(at, at + piece + 100));
+          anew.receive(bytes.subarray(at, at + piece + 100));
+          expect(anew.rebind()).toBe(true);
+        }
+        expect(anew.sent.equals(once.sent)).toBe(true);
+      },
+    ),
+    { numRuns: 200 },
+  );
+});
+
 /** Walks the stream of replies; yields the cookie of each final one. */
 function* finalAnswers(sent: Buffer, mode: ReplyMode, requests: readonly Request[]): Generator<number> {
   const head = mode === "extended" ? 32 : 20;

@@ -17,13 +17,13 @@ import {
 } from "./nbd-wire.js";
 
 export class RequestChecker {
-  readonly #export: NbdExport;
+  target: NbdExport;
   readonly #extended: boolean;
   readonly #chunked: boolean;
   readonly #hasContexts: boolean;
 
   constructor(target: NbdExport, mode: ReplyMode, hasContexts: boolean) {
-    this.#export = target;
+    this.target = target;
     this.#extended = mode === "extended";
     this.#chunked = mode !== "simple";
     this.#hasContexts = hasContexts;
@@ -41,9 +41,9 @@ export class RequestChecker {
     if (type === NBD_CMD_READ && (flags & NBD_CMD_FLAG_DF) !== 0 && !this.#chunked) return EINVAL;
     if (type === NBD_CMD_FLUSH) return OK;
     const writing = type === NBD_CMD_WRITE || type === NBD_CMD_TRIM || type === NBD_CMD_WRITE_ZEROES;
-    if (writing && this.#export.readOnly) return EPERM;
+    if (writing && this.target.readOnly) return EPERM;
     if (type === NBD_CMD_BLOCK_STATUS) return this.#checkStatus(payload, offset, length);
-    if (offset + length > this.#export.sizeBytes) {
+    if (offset + length > this.target.sizeBytes) {
       return type === NBD_CMD_WRITE || type === NBD_CMD_WRITE_ZEROES ? ENOSPC : EINVAL;
     }
     const bounded = type === NBD_CMD_READ || type === NBD_CMD_WRITE;
@@ -53,7 +53,7 @@ export class RequestChecker {
   #checkStatus(payload: boolean, offset: number, length: number): number {
     if (!this.#hasContexts) return EINVAL;
     if (payload) return OK;
-    return length === 0 || offset + length > this.#export.sizeBytes ? EINVAL : OK;
+    return length === 0 || offset + length > this.target.sizeBytes ? EINVAL : OK;
   }
 }
 

@@ -21,8 +21,8 @@ export interface DiskAway {
 export interface TakenBack {
   /** Why the pool has to be opened anew before the disk is of use; "": it is used. */
   readonly why: string;
-  /** Clients of the pool's volumes. */
-  readonly connections: number;
+  /** Guests of vhost-user-blk, whose connections would end then. */
+  readonly guests: number;
 }
 
 export function disksAway(pool: Pool): DiskAway[] {

@@ -1,6 +1,7 @@
 // What clients of the worker can ask for by name: volumes and their snapshots. Thread: the pool's worker. Hot: no.
+
+import type { ExportSource } from "../nbd/nbd-connection.js";
 import { NbdExport } from "../nbd/nbd-export.js";
-import type { ExportSource } from "../nbd/nbd-server.js";
 import type { Turns } from "../qos/turns.js";
 import { VolumeShare } from "../qos/volume-share.js";
 import type { BlockDevice } from "../volume/block-device.js";

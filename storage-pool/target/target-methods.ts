@@ -23,8 +23,8 @@ export interface TargetMethods {
   /** For each disk why it cannot be used, "" when it can. */
   probeDisks: [{ poolId: string; disks: readonly DiskName[] }, string[]];
   openPool: [PoolOpening, OpenedReport];
-  /** Its clients are disconnected. */
-  closePool: [{ pool: string }, undefined];
+  /** Its clients are disconnected; those of NBD wait when it is to be opened again at once. */
+  closePool: [{ pool: string; reopened: boolean }, undefined];
   /** The disks on whose medium the stamp is. */
   stampDisks: [{ pool: string; epoch: number }, readonly number[]];
   /** Segments that the disk holds. */

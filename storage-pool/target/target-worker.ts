@@ -29,8 +29,8 @@ const methods: { [M in keyof TargetMethods]: (body: TargetMethods[M][0]) => Answ
   addDisk: ({ pool, poolId, diskClass, ...disk }) => target.addDisk(pool, poolId, disk, diskClass),
   disksAway: ({ pool }) => disksAway(target.pool(pool)),
   takeBackDisk: ({ pool, poolId, epoch, ...disk }) => {
-    const connections = target.connectionsOf(pool);
-    return { why: takeBackDisk(target.pool(pool), poolId, disk, epoch), connections };
+    const guests = target.guestsOf(pool);
+    return { why: takeBackDisk(target.pool(pool), poolId, disk, epoch), guests };
   },
   classDisk: ({ pool, index, diskClass }) => {
     target.pool(pool).disks.disk(index).diskClass = diskClass;
@@ -48,7 +48,7 @@ const methods: { [M in keyof TargetMethods]: (body: TargetMethods[M][0]) => Answ
   prove: ({ pool, id }) => target.pool(pool).prove(id),
   jobs: ({ pool }) => target.pool(pool).jobs.reports(),
   openPool: (opening) => target.openPool(opening),
-  closePool: ({ pool }) => target.closePool(pool),
+  closePool: ({ pool, reopened }) => target.closePool(pool, reopened),
   poolUsage: ({ pool }) => target.poolUsage(pool),
   unlock: ({ pool, keys }) => target.unlock(pool, keys),
   setLimits: ({ pool, id, limits }) => target.setLimits(pool, id, limits),

@@ -142,8 +142,16 @@ export class Target {
     return this.#syncer.plainReason;
   }
 
-  /** Opens a pool and recovers its volumes. Throws DISK_MISSING when no disk is there. */
+  /** Opens a pool and recovers its volumes; clients that wait for it go on. Throws DISK_MISSING when no disk is there. */
   openPool(opening: PoolOpening): OpenedReport {
+    try {
+      return this.#openPool(opening);
+    } finally {
+      this.server.unpark();
+    }
+  }
+
+  #openPool(opening: PoolOpening): OpenedReport {
     if (opening.disks.every((disk) => disk.missing !== undefined)) {
       const what = opening.disks.map((disk) => `${disk.path}: ${disk.missing}`).join("; ");
       throw storageError("DISK_MISSING", `pool ${opening.name} has no disk (${what})`, {
@@ -190,15 +198,20 @@ export class Target {
     };
   }
 
-  /** Ends the connections of its clients and lets go of its disks, whatever is not on the medium yet; no pool is no error. */
-  closePool(name: string): void {
+  /**
+   * Lets go of a pool's disks, whatever is not on the medium yet, and ends the connections of its clients; those of NBD
+   * wait instead until it is open again when it is to be `reopened`. No pool is no error.
+   */
+  closePool(name: string, reopened: boolean): void {
     const pool = this.#pools.get(name);
     if (pool === undefined) return;
     for (const volume of pool.volumes.values()) {
-      this.#unserve(volume.name);
-      this.#exports.forget(volume.id);
+      if (reopened) for (const device of this.#exports.devicesOf(volume)) this.server.park(device);
+      else this.#exports.forget(volume.id);
     }
+    if (reopened) for (let breath = 0; breath < LAST_BREATHS && this.server.endBreath(); breath++);
     this.#syncer.drain();
+    for (const volume of pool.volumes.values()) this.#unserve(volume.name, reopened);
     this.#pools.delete(name);
     pool.close();
   }
@@ -224,12 +237,11 @@ export class Target {
     }
   }
 
-  /** Clients of a pool's volumes and snapshots. */
-  connectionsOf(name: string): number {
+  /** Guests whose connections end when a pool is opened anew. */
+  guestsOf(name: string): number {
     let count = 0;
     for (const volume of this.pool(name).volumes.values()) {
-      for (const device of this.#exports.devicesOf(volume))
-        count += this.server.connectionsOf(device) + this.blk.connectionsOf(device);
+      for (const device of this.#exports.devicesOf(volume)) count += this.blk.connectionsOf(device);
     }
     return count;
   }
@@ -304,9 +316,9 @@ export class Target {
     if (volume.deletedAtMs === 0 && !volume.locked) this.#exports.serve(volume);
   }
 
-  #unserve(name: string): void {
+  #unserve(name: string, parked = false): void {
     for (const device of this.#exports.unserve(name)) {
-      this.server.disconnect(device);
+      if (!parked) this.server.disconnect(device);
       this.blk.disconnect(device);
     }
   }

@@ -6,7 +6,7 @@ import { INPUT_SIZE, NbdTransmission } from "../nbd/nbd-transmission.js";
 import type { BlockDevice } from "../volume/block-device.js";
 
 export class NbdLoop {
-  readonly target: NbdExport;
+  target: NbdExport;
   readonly transmission: NbdTransmission;
   readonly #waiting: number[] = [];
   readonly #sent: Buffer[] = [];
@@ -32,6 +32,13 @@ export class NbdLoop {
         this.#send();
       } while (transmission.hungry && transmission.parse());
     }
+  }
+
+  /** The device has another export, as when its pool was opened anew; false when something is not answered yet. */
+  rebind(): boolean {
+    const { name, description, device, readOnly } = this.target;
+    this.target = new NbdExport(name, description, device, readOnly);
+    return this.transmission.rebind(this.target);
   }
 
   /** All replies so far. */

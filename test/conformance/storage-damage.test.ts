@@ -185,6 +185,9 @@ test("a lost disk: volumes with two copies are served on, the others are named; 
   await expect(storage.plinth("volume", "snapshot", "once", "now")).rejects.toThrow(
     /once is not served: it waits for .*d0, which is missing.*\[DISK_MISSING\]/,
   );
+  const grow = storage.plinth("volume", "grow", "once", "--size", "1GiB");
+  await expect(grow).rejects.toThrow(/once is not served: it waits for/);
+  expect(await volume("once")).toMatchObject({ sizeBytes: 64 * MIB });
   // It may be whole: deleted it is kept as any other, and not brought back before it can be served.
   await storage.plinth("volume", "delete", "once");
   await expect(storage.plinth("volume", "undelete", "once")).rejects.toThrow(/waits for .*DISK_MISSING/);
