@@ -147,3 +147,8 @@ const shapes = Array.from({ length: 10_000 }, (_, n): FlowEntry => {
   return [0, [field("eth_type", 0x800), ...shape[n % 4]!], [], 100 + (n % 4)];
 });
 measure("100 000 in turn, 10 000 rules of four shapes", [open, ...shapes], 100_000);
+const hosts = Array.from(
+  { length: 10_000 },
+  (_, n): FlowEntry => [0, [field("eth_type", 0x800), field("ipv4_src", 0x0a000000 + n)], [apply(output(2))]],
+);
+measure("10 000 addresses in turn, a flow each", hosts, 10_000);

@@ -377,7 +377,7 @@ export class FlowTables {
   /** Makes the flow's time-outs no longer than these; 0 = as they are. */
   shorten(flow: Flow, idleSeconds: number, hardSeconds: number): void {
     flow.shorten(idleSeconds, hardSeconds);
-    this.#timed.add(flow);
+    if (isTimed(flow)) this.#timed.add(flow);
     this.#limits.entered(flow);
   }
 
@@ -429,7 +429,7 @@ export class FlowTables {
   #takeOut(flow: Flow): void {
     this.#learned.left(flow);
     this.#noteChange(this.#tables.at(flow.tableId).remove(flow));
-    this.#timed.delete(flow);
+    if (isTimed(flow)) this.#timed.delete(flow);
     this.#limits.left(flow);
     this.#flowCount--;
   }

@@ -38,7 +38,7 @@ export const VERDICT_KEYS_MAX = 262_144;
 /** Keys in the masked cache, at first and at most, and what they may be masked by. Every mask is looked through: beyond
  *  the first number of masks bits are rounded up to bytes, beyond the second to words, so that few new ones come. */
 export const MASKED_KEYS_FIRST = 512;
-export const MASKED_KEYS_MAX = 32_768;
+export const MASKED_KEYS_MAX = 524_288;
 export const MASKS_EXACT_MAX = 16;
 export const MASKS_BYTES_MAX = 24;
 export const MASKS_MAX = 32;
@@ -61,6 +61,6 @@ export const ASKED_VALUES_MAX = 1_048_576;
 export const ABSENCE_RESTS_FIRST = 256;
 export const ABSENCE_RESTS_MAX = 65_536;
 /** Different verdicts at a time; one more and all are found anew. */
-export const VERDICTS_MAX = 4096;
+export const VERDICTS_MAX = 65_536;
 /** Words of a verdict: packets to which more happens are taken through the tables. */
 export const VERDICT_WORDS_MAX = 256;

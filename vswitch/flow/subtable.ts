@@ -152,10 +152,11 @@ export class Subtable {
     this.flows++;
     this.#priorities.add(flow.priority);
     this.priorityMax = this.#priorities.max;
-    const head = this.find(flow.key.value);
+    const head = this.#find(flow.key.value, flow.hash);
     if (head === null) {
       this.#matches++;
-      if (this.#matches > this.#buckets.length * 2) this.#resize(this.#buckets.length * 4);
+      // Every flow that is passed on the way to another is a line of memory more.
+      if (this.#matches > this.#buckets.length) this.#resize(this.#buckets.length * 4);
       this.#link(flow);
       return this.#absence.add(flow.key.value) || this.#mayHaveMet(flow);
     }
@@ -172,7 +173,7 @@ export class Subtable {
 
   /** Returns whether a packet may have met it since the caches were made void. */
   remove(flow: Flow): boolean {
-    const head = this.find(flow.key.value);
+    const head = this.#inChain(flow) ? flow : this.#find(flow.key.value, flow.hash);
     if (head === null) return false;
     const { twins } = head;
     if (twins === null) {
@@ -192,6 +193,13 @@ export class Subtable {
     this.#priorities.remove(flow.priority);
     this.priorityMax = this.#priorities.max;
     return this.#mayHaveMet(flow);
+  }
+
+  /** Whether it stands for its match. */
+  #inChain(flow: Flow): boolean {
+    let one = this.#buckets[flow.hash & (this.#buckets.length - 1)] as Flow | null;
+    while (one !== null && one !== flow) one = one.next;
+    return one !== null;
   }
 
   /** `by` stands in the chain instead of `head`: another of the same match, with its twins, or what follows it. */
