@@ -27,6 +27,7 @@ export * from "./event.js";
 export { exitNow } from "./exit.js";
 export { addressOf } from "./ffi.js";
 export * from "./file.js";
+export * from "./huge-pages.js";
 export * from "./io-uring.js";
 export * from "./lock-file.js";
 export * from "./memory.js";

@@ -5,6 +5,7 @@
 // Invariants: a live connection has exactly two index entries; the index is at most half full; the counts per zone,
 // port and source add up to size. Thread: datapath worker. Hot: yes.
 import { assert } from "../../base/assert/index.js";
+import { adviseHugePages } from "../../base/linux/index.js";
 import { secretMultiplier } from "../../base/random/index.js";
 import {
   type ConnectionMemory,
@@ -94,9 +95,12 @@ export class ConnectionTable {
     this.#bytes = memory.bytes;
     this.#times = memory.times;
     this.epochs = new Int32Array(capacity);
-    this.#dueMs = new Float64Array(capacity).fill(Number.POSITIVE_INFINITY);
+    this.#dueMs = new Float64Array(capacity);
+    adviseHugePages(this.#dueMs);
+    this.#dueMs.fill(Number.POSITIVE_INFINITY);
     this.#ports = memory.halves;
     this.#index = new Int32Array(capacity * 8);
+    adviseHugePages(this.#index);
     this.#indexMask = capacity * 8 - 1;
     this.#free = new Int32Array(capacity);
     for (let i = 0; i < capacity; i++) this.#free[i] = capacity - 1 - i;
