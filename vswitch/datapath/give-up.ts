@@ -5,8 +5,8 @@ import type { HandedPort, Port } from "../../base/packet/index.js";
 
 /** What a port may have beside its contract. */
 export interface PortThatMoves extends Port {
-  /** Takes no more frames than it has at hand; false while it has some. */
-  stop?(): boolean;
+  /** Takes no more frames than it has at hand, by these queues or all; false while it has some. */
+  stop?(queues?: readonly number[]): boolean;
   /** Absent, or undefined: it can only be opened anew. */
   handOver?(): HandedPort | undefined;
 }

@@ -14,6 +14,7 @@ import {
   createPortLane,
   createWorkerLane,
   LentQueues,
+  type LentQueuesLoan,
   type PortLane,
   RemotePort,
   SlotBank,
@@ -136,7 +137,7 @@ class Rig {
       return;
     }
     const [pool, window] = [this.pools[2]!, this.windows[2]!];
-    const queues = new LentQueues({ name: "vm", pool, window, memory, loan: lent.loan });
+    const queues = new LentQueues({ name: "vm", pool, window, memory, loan: lent.loan as LentQueuesLoan });
     const behind = { state: new Int32Array(this.lanes[0]!.state), handed: lent.handed };
     this.hosts[1]!.add(queues, lane, [behind]);
     this.loan = { lane, queues };

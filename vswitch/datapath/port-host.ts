@@ -15,6 +15,7 @@ import {
 } from "../../base/packet/index.js";
 import { VerdictReader } from "../flow/index.js";
 import {
+  type AnyLoan,
   ASLEEP,
   AWAKE,
   FarPort,
@@ -27,7 +28,6 @@ import {
   LANE_QUEUES,
   LANE_SLEEP,
   LANE_STATS_AT,
-  type LentQueuesLoan,
   Neighbour,
   Outlet,
   type PortLane,
@@ -74,12 +74,12 @@ interface Behind {
 interface ServedPort extends PortThatMoves {
   readonly lastError?: string;
   discard?(): void;
-  /** See VhostUserPort. */
+  /** See VhostUserPort and TapPort. */
   readonly lendableQueues?: number;
   readonly generation?: number;
-  lendQueues?(pairs: readonly number[], loan: QueueLoan): LentQueuesLoan | undefined;
+  lendQueues?(pairs: readonly number[], loan: QueueLoan): AnyLoan | undefined;
   recallQueues?(): void;
-  /** See LentQueues. */
+  /** See LentQueues and LentTapQueues. */
   readonly isRecalled?: boolean;
   giveBack?(handed: number): void;
 }
@@ -93,7 +93,7 @@ export interface LendableQueues {
 
 /** Queues that a worker gives another one to serve. */
 export interface LentToWorker {
-  readonly loan: LentQueuesLoan;
+  readonly loan: AnyLoan;
   /** Packets of the port that have been put into its own lane so far. */
   readonly handed: number;
 }
@@ -239,8 +239,10 @@ export class PortHost {
   ): LentToWorker | undefined {
     const one = this.served.find(({ port }) => port.name === name);
     const loan = new QueueLoan({ memory, workerLane, meanwhile: () => this.returnRecalled() });
-    const lent = one?.port.lendQueues?.(pairs, loan);
-    if (one === undefined || lent === undefined) return undefined;
+    if (one === undefined) return undefined;
+    this.#drain(one, pairs);
+    const lent = one.port.lendQueues?.(pairs, loan);
+    if (lent === undefined) return undefined;
     one.loans = [...one.loans, { loan, state: new Int32Array(state) }];
     return { loan: lent, handed: one.handed };
   }
@@ -255,12 +257,14 @@ export class PortHost {
     return { generation: port.generation ?? 0, queues: port.lendableQueues ?? 0 };
   }
 
-  /** Gives back the queues that their owners want. */
+  /** Gives back the queues that their owners want; what a port still has at hand comes first, and maybe at the next call. */
   returnRecalled(): void {
     const all = this.#borrowed;
     for (let i = 0; i < all.length; i++) {
       const one = all[i]!;
-      if (one.port.isRecalled === true) one.port.giveBack?.(one.handed);
+      if (one.port.isRecalled !== true) continue;
+      if (one.port.stop?.() === false) this.#serve(one);
+      else one.port.giveBack?.(one.handed);
     }
   }
 
@@ -292,14 +296,19 @@ export class PortHost {
   giveUp(name: string): HandedPort | undefined {
     const one = this.served.find(({ port }) => port.name === name);
     if (one === undefined) return undefined;
-    const untilMs = performance.now() + STOP_MAX_MS; // cold
-    while (one.port.stop?.() === false && performance.now() < untilMs) this.#serve(one); // cold
+    this.#drain(one);
     Atomics.store(one.state, LANE_LEAVES, 1);
     for (let i = 0; i < this.#neighbours.length; i++) this.#neighbours[i]!.awaitPass();
     this.#sendAll(one);
     one.stats.set(one.port.stats);
     this.#take(name);
     return giveUp(one.port);
+  }
+
+  /** Has the port take no more by these queues, or by any, than it has at hand, and takes that. */
+  #drain(one: Served, queues?: readonly number[]): void {
+    const untilMs = performance.now() + STOP_MAX_MS; // cold
+    while (one.port.stop?.(queues) === false && performance.now() < untilMs) this.#serve(one); // cold
   }
 
   #take(name: string): Served | undefined {

@@ -13,7 +13,7 @@ import {
 import { arenaSizeOf, PacketPool } from "../../base/packet/index.js";
 import { GuestWindow } from "../../base/virtio/index.js";
 import { Mailbox, type MailboxHandler, type MailboxSetup } from "../../base/worker/index.js";
-import { LentQueues } from "../port/index.js";
+import { serveLoan } from "../port/index.js";
 import { REQUESTS_PER_TURN, SLEEP_MAX_MS, SPIN_BUSY_MS, SPIN_CALM_MS, SPIN_PACKETS } from "./limits.js";
 import { PortFactory } from "./port-factory.js";
 import { PortHost } from "./port-host.js";
@@ -67,7 +67,7 @@ const methods: PortWorkerMethods = {
   serveQueues: ({ name, lent, memory, lane: loanLane, state }) => {
     host.balance();
     const { loan, handed } = lent;
-    const queues = new LentQueues({ name, pool, window, memory, loan });
+    const queues = serveLoan({ name, pool, window, memory, loan });
     host.add(queues, loanLane, [{ state: new Int32Array(state), handed }]);
     epoll.add(queues.wakeFd, EPOLLIN);
   },

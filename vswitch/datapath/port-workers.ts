@@ -328,7 +328,6 @@ export class PortWorkers {
       for (const one of lost) {
         one.lane = createPortLane(this.#cores.length);
         one.isOpen = false;
-        one.arranged = NOT_ARRANGED;
         failLane(one.lane, "the worker that served it has died, and is being started again");
       }
       const ports = lost.map(({ bridge, spec: { name }, lane: portLane }) => ({
@@ -338,8 +337,11 @@ export class PortWorkers {
       await this.#options.forward("replaceWorker", { worker, lane, ports, inlets });
       for (const { wakeFd } of before) closeFile(wakeFd);
     });
-    for (const one of this.#served.values())
+    for (const one of this.#served.values()) {
+      // It may have ended while queues were about to be its.
+      one.arranged = NOT_ARRANGED;
       if (one.worker !== worker) await this.#threads.introduce(one.worker, one.lane);
+    }
     await this.#openClosed();
   }
 

@@ -105,7 +105,6 @@ export class QueueSpread {
       const gone = port.loans.filter((one) => one.worker === worker);
       for (const { lane } of gone) inlets.push({ bridge: port.bridge, name: port.name, laneId: lane.id });
       port.loans = port.loans.filter((one) => one.worker !== worker);
-      if (gone.length > 0) port.arranged = NOT_ARRANGED;
     }
     return inlets;
   }

@@ -1,16 +1,14 @@
 // A TAP device of the host: frames to and from the host's own network stack. What the stack leaves to hardware comes
 // through as it is, whole segments and open checksums, and goes back the same way.
 //
-//   rx: a reader per queue, by io_uring or by reads
+//   rx: a reader per queue, by io_uring or by reads (tap-queues.ts); some queues may be lent to other port workers
 //   tx: the virtio-net header is written into the headroom, then one write per frame
 //
 // Needs CAP_NET_ADMIN; the device disappears with the port unless it is persistent. Several queues let several of the
 // host's processors send at once. Thread: the datapath worker's. Hot: yes.
-import { PlinthError } from "../../base/errors/index.js";
 import {
   addressOf,
   closeFile,
-  EPOLLIN,
   Epoll,
   endTapPersistence,
   IFF_UP,
@@ -33,9 +31,6 @@ import {
   OFFLOAD_USO,
   type PacketPool,
   type Port,
-  type PortCounters,
-  RX_BYTES,
-  RX_PACKETS,
   TX_BYTES,
   TX_DROPPED,
   TX_ERRORS,
@@ -44,8 +39,9 @@ import {
 } from "../../base/packet/index.js";
 import { DeviceWatch } from "./device-watch.js";
 import { flowHash } from "./flow-spread.js";
-import { ReadingTapReader, type TapReader } from "./tap-reader.js";
-import { UringTapReader } from "./tap-uring-reader.js";
+import type { LentTapQueuesLoan } from "./lent-tap-queues.js";
+import type { QueueLoan } from "./queue-loan.js";
+import { TapQueues } from "./tap-queues.js";
 
 export interface TapPortOptions {
   /** Also the device's name: at most 15 bytes. */
@@ -61,7 +57,11 @@ export interface TapPortOptions {
   readonly handed?: HandedPort;
 }
 
-export const TAP_QUEUES_MAX = 16;
+interface Loan {
+  readonly loan: QueueLoan;
+  readonly queues: readonly number[];
+}
+
 /** Frames that wait for us: enough for the time that a busy machine keeps us from a processor. */
 const QUEUE_LENGTH = 4096;
 const IOVEC_SIZE = 16;
@@ -73,8 +73,6 @@ export class TapPort implements Port {
   readonly offloads: number;
   linkUp = true;
   lastError = "";
-  /** Frames that have come in, by queue. */
-  readonly queueFrames: Float64Array;
   readonly #pool: PacketPool;
   readonly #arena: number;
   /** An iovec, where a call takes its address without garbage: that of a packet is no small integer. */
@@ -83,9 +81,11 @@ export class TapPort implements Port {
   readonly #epoll: Epoll;
   readonly #watch: DeviceWatch;
   readonly #fds: readonly number[];
-  readonly #readers: TapReader[] = [];
-  /** The queue that is asked first, in turn. */
-  #turn = 0;
+  /** Those that are served here. */
+  readonly #queues: TapQueues;
+  /** Who may still have the others. */
+  #loans: readonly Loan[] = [];
+  #generation = 0;
   #isGone = false;
   #closed = false;
 
@@ -98,9 +98,9 @@ export class TapPort implements Port {
     if (handed !== undefined && handed.fds.length !== queues)
       throw handedInvalid("fds", `one for each of ${queues} queues`);
     this.#fds = handed?.fds ?? openTapQueues({ name, queues, persistent, vnetHeader: true });
-    this.queueFrames = new Float64Array(queues);
     this.#epoll = new Epoll(queues);
     this.wakeFd = this.#epoll.fd;
+    this.#queues = new TapQueues(pool, this.stats, this.#epoll);
     this.#watch = new DeviceWatch(name);
     try {
       this.offloads = offloadsOf(this.#fds);
@@ -111,11 +111,7 @@ export class TapPort implements Port {
           devices.setQueueLength(name, QUEUE_LENGTH);
           devices.setUp(name, true);
         });
-      for (let i = 0; i < queues; i++) {
-        const reader = createReader(this.#fds[i] as number, pool, this.stats);
-        this.#readers.push(reader);
-        this.#epoll.add(reader.wakeFd, EPOLLIN);
-      }
+      this.#queues.add(this.#fds.map((fd, queue) => ({ queue, fd })));
     } catch (thrown) {
       this.close();
       throw thrown;
@@ -123,31 +119,49 @@ export class TapPort implements Port {
     pool.holdsOffloads = true;
   }
 
-  /** Whether each queue is in use. */
+  /** Frames that have come in by the queues that are served here, by queue. */
+  get queueFrames(): Float64Array {
+    return this.#queues.frames;
+  }
+
+  /** Of the queues that are served here, whether each is in use. */
   get queuesInUse(): ReadonlyMap<number, boolean> {
-    return new Map(this.#fds.map((_, queue) => [queue, this.linkUp])); // cold
+    return new Map(this.#queues.numbers.map((queue) => [queue, this.linkUp])); // cold
+  }
+
+  /** Bits by queue: which of them another thread could serve. All but the first that is served here. */
+  get lendableQueues(): number {
+    if (this.#closed || this.#isGone) return 0;
+    const own = this.#queues.numbers.reduce((bits, queue) => bits | (1 << queue), 0);
+    return own & (own - 1);
+  }
+
+  /** Another one for every change of what lendableQueues says that others have not made themselves. */
+  get generation(): number {
+    return this.#generation;
+  }
+
+  /** Has somebody else serve these queues, after stop(); undefined when that cannot be, as things are now. */
+  lendQueues(queues: readonly number[], loan: QueueLoan): LentTapQueuesLoan | undefined {
+    const lendable = this.lendableQueues;
+    if (queues.some((queue) => ((lendable >>> queue) & 1) === 0)) return undefined;
+    this.#queues.remove(queues);
+    this.#loans = [...this.#loans, { loan, queues }];
+    return { tapQueues: queues.map((queue) => ({ queue, fd: this.#fds[queue] as number })) };
+  }
+
+  /** Nobody else serves queues of the device any more. Throws with the errno's name. */
+  recallQueues(): void {
+    const loans = this.#loans;
+    this.#loans = [];
+    // One that has ended does not serve them either.
+    for (const { loan } of loans) loan.recall(); // cold
+    const queues = loans.flatMap((one) => one.queues);
+    this.#queues.add(queues.map((queue) => ({ queue, fd: this.#fds[queue] as number })));
   }
 
   rx(batch: Batch): number {
-    const readers = this.#readers;
-    const before = batch.length;
-    let count = 0;
-    const first = readers.length === 1 ? 0 : this.#turn++;
-    for (let i = 0; i < readers.length; i++) {
-      const queue = (first + i) % readers.length;
-      const taken = (readers[queue] as TapReader).receive(batch);
-      if (taken === 0) continue;
-      this.queueFrames[queue] = (this.queueFrames[queue] as number) + taken;
-      count += taken;
-    }
-    if (count === 0) return 0;
-    const { stats } = this;
-    let bytes = 0;
-    for (let i = before; i < batch.length; i++)
-      bytes += this.#pool.length[batch.packets[i] as number] as number;
-    stats[RX_PACKETS] = (stats[RX_PACKETS] as number) + count;
-    stats[RX_BYTES] = (stats[RX_BYTES] as number) + bytes;
-    return count;
+    return this.#queues.rx(batch);
   }
 
   tx(batch: Batch): void {
@@ -188,13 +202,16 @@ export class TapPort implements Port {
 
   tick(nowMs: number): void {
     if (this.#closed || this.#isGone || !this.#watch.poll(nowMs)) return;
-    if (!isTapThere(this.#fds[0] as number)) {
+    const isThere = isTapThere(this.#fds[0] as number);
+    if (this.#loans.length > 0 && (!isThere || this.#loans.some(({ loan }) => loan.isOver || loan.isLost))) {
+      this.recallQueues();
+      this.#generation++;
+    }
+    if (!isThere) {
       this.#isGone = true;
       this.linkUp = false;
       this.lastError = `${this.name} was removed`;
-      // What is left of it would wake us for ever.
-      for (let i = 0; i < this.#readers.length; i++)
-        this.#epoll.remove((this.#readers[i] as TapReader).wakeFd);
+      this.#queues.silence();
       return;
     }
     // One that was moved to another network namespace cannot be asked.
@@ -204,9 +221,7 @@ export class TapPort implements Port {
   }
 
   beginSleep(): boolean {
-    for (let i = 0; i < this.#readers.length; i++)
-      if (!(this.#readers[i] as TapReader).mayWait()) return false;
-    return true;
+    return this.#queues.mayWait();
   }
 
   endSleep(): void {}
@@ -216,19 +231,16 @@ export class TapPort implements Port {
     endTapPersistence(this.#fds[0] as number);
   }
 
-  /** Takes no more frames than rx() has at hand; false while it has some. To be called until it is true. */
-  stop(): boolean {
-    let hasStopped = true;
-    for (let i = 0; i < this.#readers.length; i++)
-      if (!(this.#readers[i] as TapReader).stop()) hasStopped = false;
-    return hasStopped;
+  /** Takes no more frames than rx() has at hand, by these queues; false while it has some. To be called until it is true. */
+  stop(queues: readonly number[] = this.#queues.numbers): boolean {
+    return this.#queues.stop(queues);
   }
 
   /** The device's queues, for another process; after stop(). What was not taken waits in them. */
   handOver(): HandedPort | undefined {
     if (this.#closed || this.#isGone) return undefined;
-    for (let i = 0; i < this.#readers.length; i++) (this.#readers[i] as TapReader).close();
-    this.#readers.length = 0;
+    this.#endLoans();
+    this.#queues.close();
     return { state: {}, fds: this.#fds };
   }
 
@@ -236,21 +248,17 @@ export class TapPort implements Port {
     if (this.#closed) return;
     this.#closed = true;
     this.linkUp = false;
-    for (let i = 0; i < this.#readers.length; i++) (this.#readers[i] as TapReader).close();
+    this.#endLoans();
+    this.#queues.close();
     for (let i = 0; i < this.#fds.length; i++) closeFile(this.#fds[i] as number);
     this.#watch.close();
     this.#vectorBlock.free();
     this.#epoll.close();
   }
-}
 
-/** By io_uring where the host lets us. */
-function createReader(fd: number, pool: PacketPool, stats: PortCounters): TapReader {
-  try {
-    return new UringTapReader(fd, pool, stats);
-  } catch (thrown) {
-    if (!(thrown instanceof PlinthError)) throw thrown;
-    return new ReadingTapReader(fd, pool, stats);
+  #endLoans(): void {
+    for (const { loan } of this.#loans) loan.recall(); // cold
+    this.#loans = [];
   }
 }
 

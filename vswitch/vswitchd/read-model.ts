@@ -20,7 +20,7 @@ import type {
 import { readFlowTables } from "./read-flow-tables.js";
 import { readMirrors } from "./read-mirrors.js";
 import { readQos } from "./read-qos.js";
-import { readAffinity, readThreads } from "./read-threads.js";
+import { readAffinity, readThreads, SPREAD_TYPES } from "./read-threads.js";
 import { unsupportedOfBridge, unsupportedOfInterface } from "./read-unsupported.js";
 import { readVlan } from "./read-vlan.js";
 import { readZoneTimeouts } from "./read-zones.js";
@@ -190,7 +190,7 @@ function readPort(
     const type = name === bridge.name ? "internal" : iface.string("type") || "system";
     const interfaceOptions = Object.fromEntries(iface.map("options"));
     const isDummy = isDummyPort(type, options.dummy);
-    const { affinity, isHeeded } = readAffinity(iface, options.cores, type.startsWith("dpdkvhostuser"));
+    const { affinity, isHeeded } = readAffinity(iface, options.cores, SPREAD_TYPES.includes(type));
     const ofportBefore = iface.number("ofport");
     return {
       uuid: iface.uuid,

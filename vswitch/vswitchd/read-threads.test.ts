@@ -7,11 +7,11 @@ const RULES = { sleeps: true, assignment: "cycles", isolates: true } as const;
 const threads = (config: Record<string, string>, coresMax = 8) =>
   readThreads(new Map(Object.entries(config)), coresMax);
 
-const affinity = (text: string | undefined, cores: readonly number[], isGuest = true) =>
+const affinity = (text: string | undefined, cores: readonly number[], isSpread = true) =>
   readAffinity(
     { map: () => new Map(text === undefined ? [] : [["pmd-rxq-affinity", text]]) } as unknown as DatabaseRow,
     cores,
-    isGuest,
+    isSpread,
   );
 
 describe("readThreads", () => {

@@ -9,6 +9,9 @@ const SLEEP_MAX_US = 10_000;
 /** Workers at most: their packets lie in one arena. */
 export const WORKERS_MAX = 16;
 
+/** Types of ports whose queues several workers may serve. */
+export const SPREAD_TYPES: readonly string[] = ["dpdkvhostuser", "dpdkvhostuserclient", "tap"];
+
 /** What takes effect at once. */
 export type ThreadRules = Pick<ThreadConfig, "sleeps" | keyof AssignmentRules>;
 
@@ -78,12 +81,12 @@ function coresOf(mask: string): number[] | undefined {
 /**
  * The processors whose workers are to serve the queues of the interface; undefined when that is not said. Not `isHeeded`:
  * what is said makes no sense, names a processor without a worker, or wants the first worker, which has the tables, to
- * serve some of the queues and not all; or several of them queues that are not a guest's.
+ * serve some of the queues and not all; or several of them queues of a port that are not spread.
  */
 export function readAffinity(
   row: DatabaseRow,
   cores: readonly number[],
-  isGuest: boolean,
+  isSpread: boolean,
 ): { readonly affinity: Affinity | undefined; readonly isHeeded: boolean } {
   const text = row.map("other_config").get("pmd-rxq-affinity");
   if (text === undefined) return { affinity: undefined, isHeeded: true };
@@ -96,6 +99,6 @@ export function readAffinity(
     else affinity[queue] = core;
   }
   const wanted = new Set(Object.values(affinity));
-  if (wanted.size > 1 && (!isGuest || (cores[0] !== undefined && wanted.has(cores[0])))) isSound = false;
+  if (wanted.size > 1 && (!isSpread || (cores[0] !== undefined && wanted.has(cores[0])))) isSound = false;
   return isSound ? { affinity, isHeeded: true } : { affinity: undefined, isHeeded: false };
 }
