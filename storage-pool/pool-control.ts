@@ -46,7 +46,7 @@ export interface PoolView {
   readonly freeBytes: number;
   /** Space in use for each byte that something names. */
   readonly spaceAmplification: number;
-  /** Bytes that clients wrote, and that the cleaner moved, since the pool was opened. */
+  /** Bytes that clients wrote, and that were moved, since the pool was opened. */
   readonly writtenBytes: number;
   readonly movedBytes: number;
   /** What can be stored and promised at most. */

@@ -271,7 +271,7 @@ function describePool(pool: PoolView): string {
   }
   parts.push(scrubText(pool.scrub, Date.now()));
   if (pool.writtenBytes > 0) {
-    const moved = `${formatBytes(pool.writtenBytes)} written since the start, ${formatBytes(pool.movedBytes)} moved by the cleaner`;
+    const moved = `${formatBytes(pool.writtenBytes)} written since the start, ${formatBytes(pool.movedBytes)} moved`;
     parts.push(`${moved}; ${pool.spaceAmplification.toFixed(2)} bytes in use for each byte stored`);
   }
   if (jobs.length > 0) {

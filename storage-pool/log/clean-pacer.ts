@@ -81,6 +81,11 @@ export class CleanPacer {
     return this.#available < this.#low;
   }
 
+  /** No client is in sight. */
+  get isIdle(): boolean {
+    return this.#idle;
+  }
+
   /** Free segments that there should be. */
   get lowSegments(): number {
     return this.#low;

@@ -20,7 +20,7 @@ test("blocks of a large volume are moved beside volumes that are far smaller", (
     }
   }
   memory.settle();
-  expect(memory.pool.housekeeper.movedBlocks).toBeGreaterThan(0);
+  expect(memory.pool.relocation.movedBlocks).toBeGreaterThan(0);
   for (let n = 0; n < 48; n++) {
     expect(large.read(buffer, 0, place(n), MIB)).toBe(0);
     const expected = Buffer.alloc(MIB, n % 2 === 0 ? 200 + n : 100 + n);

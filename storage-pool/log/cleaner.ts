@@ -3,57 +3,33 @@
 //   begin: which blocks live ─► step, step, …: copy some (checked) ─► a segment of kind "moved" ──maps point there──►
 //                                                                     the next checkpoints free the victim
 //
-// Moved segments are not part of any volume's log: until a checkpoint names them they count for nothing, and until that
-// checkpoint is on the medium the victim stays as it is. So a crash at any point loses nothing and needs no replay.
-// Each step ends with the maps and segments as if it were the last one: between two anything may happen to them.
-// Invariant: every live map page that names the old place names the new one afterwards, and pages that were shared stay
-// shared. Thread: the pool's worker. Hot: no (a step of bounded size at a time, between requests).
+// How blocks get another place, and why a crash loses nothing: relocation.ts. Each step ends with the maps and segments as
+// if it were the last one: between two anything may happen to them. Thread: the pool's worker. Hot: no (a step of bounded size at a time, between requests).
 import { DataBuffer } from "../disk/data-buffer.js";
 import { BLOCK_SIZE } from "../limits.js";
-import { copyBranch, copyPage, type MapBranch } from "../volume/block-map.js";
-import type { MapPage } from "../volume/map-page.js";
 import type { MapReader } from "../volume/map-reader.js";
-import type { Root, Volume } from "../volume/volume.js";
+import type { Volume } from "../volume/volume.js";
 import { bufferChecksum } from "./checksum.js";
-import {
-  DATA_BLOCKS,
-  INDEX_SIZE,
-  PAGE_ENTRIES,
-  RECORD_DATA,
-  SEGMENT_BLOCKS,
-  SEGMENT_MOVED,
-} from "./format.js";
-import { LogWriter, type SpaceGate, type Staging } from "./log-writer.js";
+import { DATA_BLOCKS, INDEX_SIZE, RECORD_DATA, SEGMENT_BLOCKS } from "./format.js";
 import { visitRecordPlaces } from "./record-reader.js";
+import { RELOCATE_BLOCKS, type Relocation } from "./relocation.js";
 import { runChecksum } from "./run-checksum.js";
 import type { Segment, SegmentTable } from "./segment-table.js";
 
 /** Blocks that one step looks at and moves at most. */
-export const CLEAN_STEP_BLOCKS = 64;
+export const CLEAN_STEP_BLOCKS = RELOCATE_BLOCKS;
 /** Blocks read at once: live ones with the dead between them. */
 const WINDOW_BLOCKS = 2 * CLEAN_STEP_BLOCKS;
 
 export interface CleanerOptions {
   readonly table: SegmentTable;
-  readonly staging: Staging;
-  readonly gate: SpaceGate;
   readonly reader: MapReader;
   readonly volumes: ReadonlyMap<number, Volume>;
-}
-
-interface LiveRoot {
-  readonly volume: Volume;
-  readonly root: Root;
+  readonly relocation: Relocation;
 }
 
 export class Cleaner {
-  /** Blocks that were given another place since the pool was opened. */
-  movedBlocks = 0;
-  /** Volumes whose maps changed since their last checkpoint began: until theirs victims are not freed. */
-  readonly touched = new Set<Volume>();
   readonly #options: CleanerOptions;
-  /** By copies and class of disks. */
-  readonly #writers = new Map<string, LogWriter>();
   readonly #index = new DataBuffer(INDEX_SIZE);
   readonly #buffer = new DataBuffer(WINDOW_BLOCKS * BLOCK_SIZE);
   /** What of the victim is in the buffer, from step to step: a sealed segment stays as it is, and each run is checked. */
@@ -68,19 +44,9 @@ export class Cleaner {
   #victim: Segment | undefined;
   /** Emptied, but named by maps on the medium. */
   #waiting: Segment[] = [];
-  /** Of this step: every live map, and what is being moved. */
-  #roots: LiveRoot[] = [];
-  /** What was staged in this step, as indexes into `#blocks`, and how many of these are in the maps. */
-  readonly #staged = new Uint32Array(CLEAN_STEP_BLOCKS);
-  #stagedCount = 0;
-  #appliedCount = 0;
 
   constructor(options: CleanerOptions) {
     this.#options = options;
-  }
-
-  get writers(): readonly LogWriter[] {
-    return [...this.#writers.values()];
   }
 
   /** A victim is being emptied. */
@@ -117,8 +83,7 @@ export class Cleaner {
 
   /** Free segments that emptying `victim` takes: none when what lives fits into the one that is open. */
   segmentsFor(victim: Segment): number {
-    const writer = this.#writers.get(kindOf(victim));
-    return writer !== undefined && writer.spareBlocks >= victim.liveBlocks ? 0 : 1;
+    return this.#options.relocation.spareBlocks(victim) >= victim.liveBlocks ? 0 : 1;
   }
 
   /** Finds out what lives in `victim`, without changing anything but that it is the one being emptied. */
@@ -151,22 +116,17 @@ export class Cleaner {
   step(most: number): "more" | "done" | number {
     const victim = this.#victim as Segment;
     if (this.#options.table.at(victim.index) !== victim) return this.#end();
-    this.#stagedCount = 0;
-    this.#appliedCount = 0;
-    this.#roots = [];
-    for (const volume of this.#options.volumes.values()) {
-      for (const root of volume.roots()) this.#roots.push({ volume, root });
-    }
+    const { relocation } = this.#options;
+    relocation.begin();
     const end = Math.min(this.#count, this.#next + Math.min(most, CLEAN_STEP_BLOCKS));
-    const writer = this.#writerFor(victim);
     let result = 0;
     while (this.#next < end && result === 0) {
       const run = this.#runFrom(this.#next, end);
-      if (run > 0) result = this.#stageRun(writer, victim, run);
+      if (run > 0) result = this.#stageRun(victim, run);
       this.#next += Math.max(1, run);
     }
-    const committed = writer.commit();
-    this.#roots = [];
+    const committed = relocation.commit(victim);
+    relocation.end();
     if (result !== 0 || committed !== 0) {
       victim.evacuated = false;
       this.#victim = undefined;
@@ -179,20 +139,16 @@ export class Cleaner {
 
   /** Maps on the medium were replaced; segments that are still named although nothing is touched stay as they are. */
   checkpointed(): void {
-    const { table, volumes } = this.#options;
-    for (const volume of this.touched) if (!volumes.has(volume.id)) this.touched.delete(volume);
+    const { table, volumes, relocation } = this.#options;
+    const { touched } = relocation;
+    for (const volume of touched) if (!volumes.has(volume.id)) touched.delete(volume);
     this.#waiting =
-      this.touched.size === 0 ? [] : this.#waiting.filter((segment) => table.at(segment.index) === segment);
+      touched.size === 0 ? [] : this.#waiting.filter((segment) => table.at(segment.index) === segment);
   }
 
   #end(): "done" {
     this.#victim = undefined;
     return "done";
-  }
-
-  /** Seals what is open, e.g. before the pool closes. */
-  seal(): void {
-    for (const writer of this.#writers.values()) writer.seal();
   }
 
   /** Neighbours in the segment and in the volume, from the `at`-th on, that a live map names; 0: not even the first. */
@@ -203,26 +159,18 @@ export class Cleaner {
       const place = this.#places[at + run] as number;
       const block = this.#blocks[at + run] as number;
       if (place !== (this.#places[at] as number) + run || block !== (this.#blocks[at] as number) + run) break;
-      if (!this.#noteSum(block, index * SEGMENT_BLOCKS + place, run)) break;
+      const sum = this.#options.relocation.checksum(block, index * SEGMENT_BLOCKS + place);
+      if (sum === undefined) break;
+      this.#sums[run] = sum;
       run++;
     }
     return run;
   }
 
-  /** The checksum that a live map has for the block at `location`; false when none names it. */
-  #noteSum(block: number, location: number, at: number): boolean {
-    for (let i = 0; i < this.#roots.length; i++) {
-      const page = (this.#roots[i] as LiveRoot).root.map.page(block >>> 9);
-      const words = page === null ? undefined : this.#options.table.pages.words(page);
-      if (words === undefined || words[block & 511] !== location) continue;
-      this.#sums[at] = words[(block & 511) + PAGE_ENTRIES] as number;
-      return true;
-    }
-    return false;
-  }
-
   /** Reads, checks and stages the `run` blocks from `#next` on; those that cannot be read stay where they are. */
-  #stageRun(writer: LogWriter, victim: Segment, run: number): number {
+  #stageRun(victim: Segment, run: number): number {
+    const { relocation } = this.#options;
+    const from = victim.index * SEGMENT_BLOCKS;
     const place = this.#places[this.#next] as number;
     const block = this.#blocks[this.#next] as number;
     const offset = place * BLOCK_SIZE;
@@ -230,16 +178,15 @@ export class Cleaner {
     let expected = this.#sums[0] as number;
     for (let i = 1; i < run; i++) expected = runChecksum(expected, this.#sums[i] as number);
     if (at >= 0 && bufferChecksum(this.#buffer, at, run * BLOCK_SIZE) === expected) {
-      for (let i = 0; i < run; i++) this.#staged[this.#stagedCount++] = this.#next + i;
-      return writer.stageChecked(this.#buffer, at, block * BLOCK_SIZE, run, this.#sums, 0);
+      for (let i = 0; i < run; i++) relocation.expect(from + place + i);
+      return relocation.stage(victim, this.#buffer, at, block, run, this.#sums, 0);
     }
     this.#windowBlocks = 0;
     for (let i = 0; i < run; i++) {
       const sum = this.#sums[i] as number;
-      const from = i * BLOCK_SIZE;
-      if (!this.#options.reader.repair(victim, offset + from, sum, this.#buffer, 0)) continue;
-      this.#staged[this.#stagedCount++] = this.#next + i;
-      const result = writer.stageChecked(this.#buffer, 0, block * BLOCK_SIZE + from, 1, this.#sums, i);
+      if (!this.#options.reader.repair(victim, offset + i * BLOCK_SIZE, sum, this.#buffer, 0)) continue;
+      relocation.expect(from + place + i);
+      const result = relocation.stage(victim, this.#buffer, 0, block + i, 1, this.#sums, i);
       if (result !== 0) return result;
     }
     return 0;
@@ -257,108 +204,4 @@ export class Cleaner {
     if (result === 0) this.#windowBlocks = count;
     return result === 0;
   }
-
-  #writerFor(victim: Segment): LogWriter {
-    const key = kindOf(victim);
-    let writer = this.#writers.get(key);
-    if (writer !== undefined) return writer;
-    const { table, staging, gate } = this.#options;
-    writer = new LogWriter({
-      table,
-      staging,
-      gate,
-      kind: SEGMENT_MOVED,
-      volume: 0,
-      epoch: 0,
-      copies: Math.max(1, victim.copies),
-      diskClass: victim.diskClass,
-      sequence: 0,
-      privileged: true,
-      apply: (_kind, offset, blockCount, location) => this.#apply(offset / BLOCK_SIZE, blockCount, location),
-    });
-    this.#writers.set(key, writer);
-    return writer;
-  }
-
-  /** Records are applied in the order in which they were staged. */
-  #apply(block: number, count: number, location: number): void {
-    const base = (this.#victim as Segment).index * SEGMENT_BLOCKS;
-    for (let i = 0; i < count; i++) {
-      const from = base + (this.#places[this.#staged[this.#appliedCount++] as number] as number);
-      this.#redirect(block + i, from, location + i);
-    }
-    this.movedBlocks += count;
-  }
-
-  /** Every live page that names the old place gets the new one; what checkpoints froze keeps the old. */
-  #redirect(block: number, from: number, location: number): void {
-    let only: LiveRoot | undefined;
-    for (let i = 0; i < this.#roots.length; i++) {
-      const each = this.#roots[i] as LiveRoot;
-      if (each.root.map.location(block) !== from) continue;
-      if (only !== undefined) {
-        this.#redirectShared(block, from, location);
-        return;
-      }
-      only = each;
-    }
-    if (only === undefined) return;
-    only.root.map.move(block, location);
-    this.#note(only);
-  }
-
-  #note({ root, volume }: LiveRoot): void {
-    root.dirty = true;
-    volume.generation++;
-    this.touched.add(volume);
-  }
-
-  /** Branches and pages that live maps share stay shared: each is copied once if a frozen map has it too. */
-  #redirectShared(block: number, from: number, location: number): void {
-    const { table } = this.#options;
-    const pageIndex = block >>> 9;
-    const entry = block & (PAGE_ENTRIES - 1);
-    const users = new Map<MapBranch, Root[]>();
-    for (const each of this.#roots) {
-      const { root } = each;
-      const branch = root.map.branches[pageIndex >>> 9] ?? null;
-      const page = branch?.pages[pageIndex & 511] ?? null;
-      if (branch === null || page === null || table.pages.words(page)[entry] !== from) continue;
-      const known = users.get(branch);
-      if (known === undefined) users.set(branch, [root]);
-      else known.push(root);
-      this.#note(each);
-    }
-    const pages = new Map<MapPage, MapBranch[]>();
-    for (const [shared, roots] of users) {
-      let branch = shared;
-      if (shared.refs > roots.length) {
-        branch = copyBranch(shared);
-        branch.refs = roots.length;
-        shared.refs -= roots.length;
-        for (const { map } of roots) map.branches[pageIndex >>> 9] = branch;
-      }
-      const page = branch.pages[pageIndex & 511] as MapPage;
-      const known = pages.get(page);
-      if (known === undefined) pages.set(page, [branch]);
-      else known.push(branch);
-    }
-    for (const [shared, branches] of pages) {
-      let page = shared;
-      if (shared.refs > branches.length) {
-        page = copyPage(shared, table);
-        page.refs = branches.length;
-        shared.refs -= branches.length;
-        for (const branch of branches) branch.pages[pageIndex & 511] = page;
-      } else {
-        table.pages.words(page);
-        if (page.file !== undefined) table.pages.change(page);
-      }
-      table.pages.put(page, entry, location);
-    }
-  }
-}
-
-function kindOf({ copies, diskClass }: Segment): string {
-  return `${Math.max(1, copies)} ${diskClass}`;
 }

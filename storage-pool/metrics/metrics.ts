@@ -211,7 +211,7 @@ function poolMetrics(pools: readonly PoolView[]): Metric[] {
     ),
     counter(
       "plinth_pool_moved_bytes_total",
-      "Bytes that the cleaner moved.",
+      "Bytes that were given another place, by the cleaner or to lie in order.",
       each((pool) => pool.movedBytes),
     ),
     counter(

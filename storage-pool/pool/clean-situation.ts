@@ -3,6 +3,7 @@ import type { CleanSituation } from "../log/clean-pacer.js";
 import type { Cleaner } from "../log/cleaner.js";
 import { DATA_BLOCKS } from "../log/format.js";
 import type { LogWriter, Staging } from "../log/log-writer.js";
+import type { Relocation } from "../log/relocation.js";
 import type { SegmentTable } from "../log/segment-table.js";
 import type { MapReader } from "../volume/map-reader.js";
 import type { Volume } from "../volume/volume.js";
@@ -12,11 +13,12 @@ export interface CleanModules {
   readonly staging: Staging;
   readonly reader: MapReader;
   readonly volumes: ReadonlyMap<number, Volume>;
+  readonly relocation: Relocation;
 }
 
 /** Segments that are being filled, and emptied ones, count neither as used nor as dead. */
 export function cleanSituation(nowMs: number, cleaner: Cleaner, modules: CleanModules): CleanSituation {
-  const { table, staging, reader, volumes } = modules;
+  const { table, staging, reader, volumes, relocation } = modules;
   const { waitingCount, waitingBlocks } = cleaner;
   let used = table.usedCount - waitingCount;
   let live = table.liveBlocksMost - waitingBlocks;
@@ -30,7 +32,7 @@ export function cleanSituation(nowMs: number, cleaner: Cleaner, modules: CleanMo
     count(volume.writer);
     if (volume.copies > copies) copies = volume.copies;
   }
-  for (const writer of cleaner.writers) count(writer);
+  for (const writer of relocation.writers) count(writer);
   return {
     nowMs,
     slots: table.slotCount / copies,

@@ -12,9 +12,11 @@ import { storageError } from "../errors.js";
 import { CHECKPOINT_IDLE_MS, CLEAN_LIVE_PERCENT_URGENT, RESERVE_SEGMENTS } from "../limits.js";
 import { CleanPacer } from "../log/clean-pacer.js";
 import { CLEAN_STEP_BLOCKS, Cleaner } from "../log/cleaner.js";
+import { Defragmenter } from "../log/defragmenter.js";
 import { DATA_BLOCKS, SEGMENT_LOG } from "../log/format.js";
-import type { LogWriter, Staging } from "../log/log-writer.js";
+import type { Staging } from "../log/log-writer.js";
 import type { MapStore } from "../log/map-store.js";
+import type { Relocation } from "../log/relocation.js";
 import type { Segment } from "../log/segment-table.js";
 import type { MapReader } from "../volume/map-reader.js";
 import type { Root, Volume } from "../volume/volume.js";
@@ -54,6 +56,7 @@ export interface HousekeeperOptions extends PageKeeperOptions {
   readonly damaged: ReadonlyMap<number, string>;
   readonly store: MapStore;
   readonly staging: Staging;
+  readonly relocation: Relocation;
   /** Makes everything committed durable, or breaks the writers whose disks failed. */
   readonly sync: () => void;
   /** The same beside other work: `onSynced` is called at once or later. */
@@ -82,6 +85,7 @@ export interface HousekeeperOptions extends PageKeeperOptions {
 export class Housekeeper {
   readonly #options: HousekeeperOptions;
   readonly #cleaner: Cleaner;
+  readonly #defragmenter: Defragmenter;
   readonly #history: HistoryKeeper;
   readonly #sparing: Sparing;
   readonly #pacer = new CleanPacer();
@@ -114,7 +118,8 @@ export class Housekeeper {
   constructor(options: HousekeeperOptions) {
     this.#options = options;
     this.#oldSerial = options.table.lastSerial;
-    this.#cleaner = new Cleaner({ ...options, gate: options.demand });
+    this.#cleaner = new Cleaner(options);
+    this.#defragmenter = new Defragmenter(options);
     const { onHistoryLost: onLost, onHistoryShort: onShort } = options;
     this.#history = new HistoryKeeper({ ...options, onLost, onShort });
     this.#sparing = new Sparing(options, this.#history);
@@ -177,10 +182,14 @@ export class Housekeeper {
     if (this.urgent) return this.#makeRoom(nowMs);
     if (this.#balancing.active) return this.#stepBalance();
     this.#cleanFirst = false;
+    // Before the cleaner, which would move the same blocks once more.
+    const isRoomy = this.#pacer.isIdle && !this.#pacer.isShort;
+    if (isRoomy && this.#defragmenter.step(this.#pacer.lowSegments) === "busy") return "busy";
     if (this.#cleanStep() === "busy") return "busy";
     this.#notes.mark(nowMs, this.#lastChangeMs);
     if (this.#history.follow()) return "busy";
-    return this.#spaceReturn.step(nowMs - this.#lastChangeMs) ? "busy" : this.#work(nowMs);
+    if (this.#spaceReturn.step(nowMs - this.#lastChangeMs)) return "busy";
+    return this.#work(nowMs);
   }
 
   /** Background jobs, and what a disk that failed makes necessary. */
@@ -224,7 +233,7 @@ export class Housekeeper {
     if (recorded) checkpoint.commit();
     else {
       checkpoint.abort();
-      this.#cleaner.touched.add(checkpoint.volume);
+      this.#options.relocation.touched.add(checkpoint.volume);
     }
     this.freeDead();
     this.#cleaner.checkpointed();
@@ -249,25 +258,15 @@ export class Housekeeper {
     return checkpoint.record;
   }
 
-  /** Blocks that the cleaner moved since the pool was opened. */
-  get movedBlocks(): number {
-    return this.#cleaner.movedBlocks;
-  }
-
-  /** Logs that are written besides those of the volumes: the cleaner's. */
-  get writers(): readonly LogWriter[] {
-    return this.#cleaner.writers;
-  }
-
   /** What a checkpoint of the volume would name may not be on any medium. */
   #isBroken(volume: Volume): boolean {
-    return volume.writer.broken || this.#cleaner.writers.some((writer) => writer.broken);
+    return volume.writer.broken || this.#options.relocation.writers.some((writer) => writer.broken);
   }
 
   #newCheckpoint(volume: Volume): Checkpoint {
     const { store, nameOf } = this.#options;
     this.#sync = "due";
-    this.#cleaner.touched.delete(volume);
+    this.#options.relocation.touched.delete(volume);
     this.#pages.begin();
     return new Checkpoint(volume, store, (root) => nameOf(volume, root));
   }
@@ -311,7 +310,7 @@ export class Housekeeper {
       this.#lastChangeMs = nowMs;
     }
     const quiet = nowMs - this.#lastChangeMs >= CHECKPOINT_IDLE_MS;
-    const { touched } = this.#cleaner;
+    const { touched } = this.#options.relocation;
     const longest = longestTail(this.#options.volumes.values());
     if (longest !== undefined) return longest;
     for (const volume of this.#options.volumes.values()) {
@@ -381,7 +380,7 @@ export class Housekeeper {
     }
     const wasFirst = this.#cleanFirst;
     this.#cleanFirst = false;
-    const { touched } = cleaner;
+    const { touched } = this.#options.relocation;
     const hopeful = [...this.#options.volumes.values()].some(
       (volume) => volume.isDirty && (volume.releasedBlocks > 0 || touched.has(volume)),
     );
@@ -469,7 +468,7 @@ export class Housekeeper {
 
   /** Maps of `volume` are not on the medium as they should be: a checkpoint comes even if nothing is written. */
   wantCheckpointOf(volume: Volume): void {
-    this.#cleaner.touched.add(volume);
+    this.#options.relocation.touched.add(volume);
   }
 
   /** A checkpoint of `volume` that is being written is given up. */
@@ -489,6 +488,7 @@ export class Housekeeper {
     this.#sync = "due";
     this.#pages.end();
     // What was moved before it began waits for the next one.
-    if (this.#options.volumes.has(checkpoint.volume.id)) this.#cleaner.touched.add(checkpoint.volume);
+    if (this.#options.volumes.has(checkpoint.volume.id))
+      this.#options.relocation.touched.add(checkpoint.volume);
   }
 }

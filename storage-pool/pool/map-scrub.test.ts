@@ -170,7 +170,7 @@ test("so are pages whose blocks the cleaner moved", () => {
     memory.settle();
   }
   memory.settle();
-  expect(memory.pool.housekeeper.movedBlocks).toBeGreaterThan(0);
+  expect(memory.pool.relocation.movedBlocks).toBeGreaterThan(0);
   memory.close();
   memory.reopen();
   memory.settle();

@@ -15,7 +15,7 @@ export interface PoolUsage {
   readonly freeBytes: number;
   /** Space in use for each byte that something names: dead blocks wait for the cleaner. 1 while nothing is stored. */
   readonly spaceAmplification: number;
-  /** Bytes that clients wrote, and that the cleaner moved, since the pool was opened. */
+  /** Bytes that clients wrote, and that were moved, since the pool was opened. */
   readonly writtenBytes: number;
   readonly movedBytes: number;
   /** Room that is kept for overwriting what is shared, all copies. */

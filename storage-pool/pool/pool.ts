@@ -8,6 +8,7 @@ import { BLOCK_SIZE } from "../limits.js";
 import { Staging } from "../log/log-writer.js";
 import type { MapFiles } from "../log/map-files.js";
 import type { MapStore } from "../log/map-store.js";
+import { Relocation } from "../log/relocation.js";
 import type { SegmentTable } from "../log/segment-table.js";
 import { BlockMap } from "../volume/block-map.js";
 import { Keyframe } from "../volume/history.js";
@@ -53,6 +54,8 @@ export class Pool {
   readonly #staging = new Staging();
   /** Checkpoints, cleaning and freeing; the worker gives it time. */
   readonly housekeeper: Housekeeper;
+  /** Blocks that got another place: by the cleaner, and where they were put in order. */
+  readonly relocation: Relocation;
   readonly jobs: JobRunner;
   readonly disks: PoolDisks;
   readonly room: Room;
@@ -104,11 +107,11 @@ export class Pool {
       damaged,
       jobs: this.jobs,
       syncAside,
-      sealAll: () => sealLogs(this.volumes, this.housekeeper.writers),
+      sealAll: () => sealLogs(this.volumes, this.relocation.writers),
       syncAll: () => {
         this.sync();
         const logs = [...this.volumes.values()].map((volume) => volume.writer);
-        return [...logs, ...this.housekeeper.writers].some((writer) => writer.broken);
+        return [...logs, ...this.relocation.writers].some((writer) => writer.broken);
       },
       onTrusted: (disk) => hooks.onTrusted?.(disk.index),
     });
@@ -118,6 +121,7 @@ export class Pool {
       settle: () => this.#staging.owner?.settle(),
       onWanted: () => this.#demand.want(),
     });
+    this.relocation = new Relocation({ table, volumes, staging: this.#staging, gate: this.#demand });
     this.housekeeper = new Housekeeper({
       table,
       reader,
@@ -125,6 +129,7 @@ export class Pool {
       damaged,
       store: opened.store,
       staging: this.#staging,
+      relocation: this.relocation,
       sync: () => this.sync(),
       syncAside,
       wallClock,
@@ -331,7 +336,7 @@ export class Pool {
   usage(): PoolUsage {
     const work = {
       writtenBytes: this.#staging.clientBlocks * BLOCK_SIZE,
-      movedBytes: this.housekeeper.movedBlocks * BLOCK_SIZE,
+      movedBytes: this.relocation.movedBlocks * BLOCK_SIZE,
     };
     return poolUsageOf(this, work, (volume) => this.usageOf(volume.id).exclusiveBytes);
   }
@@ -376,7 +381,7 @@ export class Pool {
   /** The same in two halves, for a sync that runs beside other work. Only one at a time. */
   beginSync(): SyncRound {
     const logs = [...this.volumes.values()].map((volume) => volume.writer);
-    return beginSync(this.table.disks, [...logs, ...this.housekeeper.writers]);
+    return beginSync(this.table.disks, [...logs, ...this.relocation.writers]);
   }
 
   close(): void {

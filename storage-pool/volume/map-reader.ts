@@ -16,6 +16,7 @@ import type { BlockMap } from "./block-map.js";
 import { BlockRuns, copyOf } from "./block-runs.js";
 import { ColdReads } from "./cold-reads.js";
 import { PreparedReads } from "./prepared-reads.js";
+import { TornRanges } from "./torn-ranges.js";
 
 /** Blocks read and then checked at a time, so that they are still in the processor's cache. */
 const GROUP_MAX = 64;
@@ -29,6 +30,10 @@ export class MapReader {
   readonly #group: BlockRuns;
   readonly #prepared: PreparedReads;
   readonly #cold = new ColdReads();
+  /** What clients read in order although it does not lie so. */
+  readonly torn = new TornRanges();
+  /** A client reads. */
+  #isAsked = false;
   /** Blocks put right from another copy, and blocks of which no good copy was left. */
   repairedBlocks = 0;
   /** Requests served; for telling whether clients are busy. */
@@ -61,7 +66,10 @@ export class MapReader {
     this.readCount++;
     const head = offset % BLOCK_SIZE;
     if (head === 0 && length % BLOCK_SIZE === 0) {
-      return this.readBlocks(map, target, at, offset / BLOCK_SIZE, length / BLOCK_SIZE, cipher, wait);
+      this.#isAsked = true;
+      const result = this.readBlocks(map, target, at, offset / BLOCK_SIZE, length / BLOCK_SIZE, cipher, wait);
+      this.#isAsked = false;
+      return result;
     }
     let block = (offset - head) / BLOCK_SIZE;
     let from = head;
@@ -129,8 +137,16 @@ export class MapReader {
     cipher?: BlockCipher | undefined,
   ): number {
     if (count > GROUP_MAX) return -1;
-    const ticket = this.#prepared.add(map, target, at, block, count, cipher);
-    if (ticket >= 0) this.readCount++;
+    const prepared = this.#prepared;
+    const ticket = prepared.add(map, target, at, block, count, cipher);
+    if (ticket < 0) return ticket;
+    this.readCount++;
+    this.torn.note(
+      map,
+      block,
+      count,
+      (prepared.endRuns[ticket] as number) - (prepared.firstRuns[ticket] as number),
+    );
     return ticket;
   }
 
@@ -192,6 +208,7 @@ export class MapReader {
       this.#lose(map, lost);
       return EIO;
     }
+    if (this.#isAsked) this.torn.note(map, block, count, runs.count);
     runs.read(wait);
     return this.#check(runs, 0, runs.count, map, target, cipher, wait);
   }

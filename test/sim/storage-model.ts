@@ -84,3 +84,19 @@ export function same(expected: Uint32Array, found: Uint32Array): boolean {
   for (let i = 0; i < expected.length; i++) if (expected[i] !== found[i] && found[i] !== LOST) return false;
   return true;
 }
+
+/** What a call of the pool may end with. */
+export function assertIn(result: number, allowed: readonly number[], what: string): void {
+  if (!allowed.includes(result)) throw new Error(`${what} ended with errno ${result}`);
+}
+
+/** What is refused because the pool is too full for what it would promise is not done. */
+export function orFull<T>(action: () => T): T | undefined {
+  try {
+    return action();
+  } catch (thrown) {
+    const { code } = thrown as { code?: string };
+    if (code === "POOL_FULL" || code === "ROOM_PENDING") return undefined;
+    throw thrown;
+  }
+}

@@ -5,12 +5,24 @@
 // prefix contains every answered write; after a power failure everything up to the last answered flush. Snapshots and
 // clones never change. A bad disk costs nothing where there are two copies; where there is one, what it ruined is an
 // error or makes the volume refused, and is never served. All space comes back when everything is deleted.
+import { Random } from "../../base/random/index.js";
 import { DataBuffer } from "../../storage-pool/disk/data-buffer.js";
+import { SEGMENT_SIZE } from "../../storage-pool/log/format.js";
 import { auditCounts } from "../../storage-pool/pool/count-audit.js";
 import { mergedKeyframes } from "../../storage-pool/pool/keyframes.js";
 import type { BlockDevice } from "../../storage-pool/volume/block-device.js";
 import { SnapshotDevice } from "../../storage-pool/volume/snapshot-device.js";
-import { differences, LOST, Model, same, VOLUME_BLOCKS, type Write } from "./storage-model.js";
+import {
+  assertIn,
+  differences,
+  LOST,
+  Model,
+  orFull,
+  same,
+  VOLUME_BLOCKS,
+  type Write,
+} from "./storage-model.js";
+import { readInOrder } from "./storage-order.js";
 import { readBlocksTogether } from "./storage-reads.js";
 import { NO_FAULTS, SimulatedCrash } from "./storage-simulator.js";
 import { EndOfWorld, type MutableSpec, Surroundings } from "./storage-surroundings.js";
@@ -18,7 +30,6 @@ import { overwrite, rewind, trash } from "./storage-travel.js";
 
 const BLOCK = 4096;
 const WRITE_BLOCKS_MAX = 48;
-const MIB = 1024 * 1024;
 
 export class World extends Surroundings {
   readonly models = new Map<number, Model>();
@@ -29,12 +40,15 @@ export class World extends Surroundings {
   readonly purged: number[] = [];
   /** What the maps name is counted anew after each crash, and compared. */
   readonly audited: boolean;
+  /** For volumes that are read in order now and then, as in most worlds. */
+  readonly reading: Random | undefined;
   nextTag = 1;
   nextId = 1;
 
   constructor(seed: number) {
     super(seed);
     this.audited = seed % 2 === 0;
+    this.reading = seed % 4 === 2 ? undefined : new Random(seed + 2 ** 29);
     this.create();
   }
 
@@ -105,6 +119,7 @@ export class World extends Surroundings {
     const id = this.random.pick(used).id;
     const dice = this.random.below(1000);
     this.surround();
+    if (this.reading?.chance(0.08)) readInOrder(this, this.reading);
     if (dice < 550) this.batch(id);
     else if (dice < 660) this.flush(id);
     else if (dice < 810) this.housekeep(1 + this.random.below(40));
@@ -479,22 +494,7 @@ export class World extends Surroundings {
     this.endSyncs();
     this.housekeep(1000);
     const { allocatedBytes } = this.pool.usage();
-    const most = 2 * 4 * MIB * this.copies;
-    if (allocatedBytes > most) throw new Error(`${allocatedBytes} bytes are in use, and nothing is there`);
+    if (allocatedBytes > 2 * SEGMENT_SIZE * this.copies)
+      throw new Error(`${allocatedBytes} bytes are in use, and nothing is there`);
   }
-}
-
-/** What is refused because the pool is too full for what it would promise is not done. */
-function orFull<T>(action: () => T): T | undefined {
-  try {
-    return action();
-  } catch (thrown) {
-    const { code } = thrown as { code?: string };
-    if (code === "POOL_FULL" || code === "ROOM_PENDING") return undefined;
-    throw thrown;
-  }
-}
-
-function assertIn(result: number, allowed: readonly number[], what: string): void {
-  if (!allowed.includes(result)) throw new Error(`${what} ended with errno ${result}`);
 }
