@@ -28,9 +28,11 @@ import {
   writeChunk,
   writeSimpleReply,
 } from "./nbd-wire.js";
+import { REPLY_BUFFER_LEAST, replyBuffers } from "./reply-buffers.js";
 import { opOf } from "./turn-taker.js";
 
-const OUTPUT_SIZE = 64 * 1024;
+/** Of a connection that is over. */
+const NOTHING = new DataBuffer(0);
 
 /** Fills `length` bytes of `target` from `at` on; 0 or an errno, EAGAIN only if `wait` is false. */
 export interface ReplyReader {
@@ -38,7 +40,7 @@ export interface ReplyReader {
 }
 
 export class NbdReplies {
-  output = new DataBuffer(OUTPUT_SIZE);
+  output = replyBuffers.take(REPLY_BUFFER_LEAST);
   outputStart = 0;
   outputEnd = 0;
   /** Replies of READ and BLOCK_STATUS come in chunks. */
@@ -199,7 +201,15 @@ export class NbdReplies {
   reset(): void {
     this.outputStart = 0;
     this.outputEnd = 0;
-    if (this.output.bytes.byteLength > REPLY_QUEUE_BYTES_MAX) this.output = new DataBuffer(OUTPUT_SIZE);
+    if (this.output.bytes.byteLength > REPLY_QUEUE_BYTES_MAX) this.#change(REPLY_BUFFER_LEAST);
+  }
+
+  /** The connection is over: nothing more is answered or sent. */
+  end(): void {
+    this.outputStart = 0;
+    this.outputEnd = 0;
+    replyBuffers.give(this.output);
+    this.output = NOTHING;
   }
 
   #head(at: number, echo: Uint32Array, e: number, flags: number, type: number, length: number): void {
@@ -211,13 +221,18 @@ export class NbdReplies {
     if (this.outputEnd + size <= this.output.bytes.byteLength) return;
     const held = this.outputEnd - this.outputStart;
     const needed = held + size;
-    let target = this.output;
-    if (needed > target.bytes.byteLength) {
-      target = new DataBuffer(Math.max(needed, Math.min(2 * target.bytes.byteLength, REPLY_QUEUE_BYTES_MAX)));
-    }
-    this.output.bytes.copy(target.bytes, 0, this.outputStart, this.outputEnd);
-    this.output = target;
+    if (needed > this.output.bytes.byteLength) {
+      this.#change(Math.max(needed, Math.min(2 * this.output.bytes.byteLength, REPLY_QUEUE_BYTES_MAX)));
+    } else this.output.bytes.copyWithin(0, this.outputStart, this.outputEnd);
     this.outputStart = 0;
     this.outputEnd = held;
+  }
+
+  /** Another buffer, of at least `size` bytes, that begins with what was not sent. */
+  #change(size: number): void {
+    const before = this.output;
+    this.output = replyBuffers.take(size);
+    before.bytes.copy(this.output.bytes, 0, this.outputStart, this.outputEnd);
+    replyBuffers.give(before);
   }
 }

@@ -378,7 +378,7 @@ export class NbdTransmission implements FlushWaiter {
     this.turn.done(type, length);
     this.#zeroed = 0;
     this.#zeroError = OK;
-    this.end();
+    this.#unreserve();
     const n = this.pendingCount++;
     const e = n * ECHO_WORDS;
     for (let i = 0; i < ECHO_WORDS; i++) this.#echo[e + i] = source.view.getUint32(at + 8 + i * 4);
@@ -391,8 +391,14 @@ export class NbdTransmission implements FlushWaiter {
     this.requests++;
   }
 
-  /** The connection is over, or a request is: what was set aside for it is not needed any more. */
+  /** The connection is over. */
   end(): void {
+    this.#unreserve();
+    this.replies.end();
+  }
+
+  /** A request is over: what was set aside for it is not needed any more. */
+  #unreserve(): void {
     if (this.#reservedLength === 0) return;
     this.export.device.unreserve(this.#reservedFrom, this.#reservedLength);
     this.#reservedLength = 0;
