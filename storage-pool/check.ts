@@ -27,6 +27,8 @@ export interface PoolCheck {
   readonly volumes: readonly VolumeCheck[];
   /** What the pool counts as in use and a count of all maps does not find so; empty when they agree. */
   readonly space: readonly string[];
+  /** Space was counted: all volumes could be looked at. */
+  readonly isCounted: boolean;
   /** Why the pool cannot be opened by this catalogue; "" when it can. */
   readonly catalogue: string;
 }
@@ -69,7 +71,7 @@ function checkPool(dir: string, catalogue: Catalogue, pool: PoolEntry, onProgres
   const found: Record<string, string> = {};
   if (pool.deleting) {
     for (const { path } of pool.disks) found[path] = "is erased by the next start: the pool is being deleted";
-    return { pool: pool.name, disks: found, volumes: [], space: [], catalogue: "" };
+    return { pool: pool.name, disks: found, volumes: [], space: [], isCounted: false, catalogue: "" };
   }
   const disks: Disk[] = [];
   for (const { path, index, suspect, slotCount, diskId, usedEpoch } of pool.disks) {
@@ -102,7 +104,14 @@ function checkPool(dir: string, catalogue: Catalogue, pool: PoolEntry, onProgres
   } catch (thrown) {
     for (const disk of disks) disk.file.close();
     if (!(thrown instanceof PlinthError) || thrown.code !== "CATALOGUE_OLD") throw thrown;
-    return { pool: pool.name, disks: found, volumes: [], space: [], catalogue: describeError(thrown) };
+    return {
+      pool: pool.name,
+      disks: found,
+      volumes: [],
+      space: [],
+      isCounted: false,
+      catalogue: describeError(thrown),
+    };
   }
   try {
     // Proving asks what counts as in use.
@@ -119,8 +128,10 @@ function checkPool(dir: string, catalogue: Catalogue, pool: PoolEntry, onProgres
       const keyless = "its key is not in the key ring of the pool: nobody can read it";
       return { name, waits, provenBytes, badCount: badCount + 1, findings: [...findings, keyless] };
     });
-    const space = auditCounts(opened.volumes.values(), opened.table);
-    return { pool: pool.name, disks: found, volumes, space, catalogue: "" };
+    // What volumes that are not served name counts as in use, as far as it is known.
+    const isCounted = opened.damaged.size === 0;
+    const space = isCounted ? auditCounts(opened.volumes.values(), opened.table) : [];
+    return { pool: pool.name, disks: found, volumes, space, isCounted, catalogue: "" };
   } finally {
     opened.close();
   }

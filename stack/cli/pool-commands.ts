@@ -49,7 +49,7 @@ export function registerPool(program: Command): void {
       .option("--class <class>", "what kind of disks they are, e.g. ssd"),
   ).action(async (name: string, flags: Flags & { disk: readonly string[]; class?: string }) => {
     const made = (await call(flags, "pool.create", { name, ...disksOf(flags) })) as PoolView;
-    show(flags, made, () => `pool ${made.name} made: ${formatBytes(made.freeBytes)} free`);
+    show(flags, made, () => `pool ${made.name} made: ${formatBytes(made.growthBytes)} left for volumes`);
   });
   withFlags(
     pool
@@ -127,7 +127,8 @@ function registerDisks(pool: Command): void {
     show(
       flags,
       grown,
-      () => `pool ${name} has ${counted(grown.disks.length, "disk")}, ${formatBytes(grown.freeBytes)} free`,
+      () =>
+        `pool ${name} has ${counted(grown.disks.length, "disk")}, ${formatBytes(grown.growthBytes)} left for volumes`,
     );
   });
   withFlags(
@@ -331,8 +332,8 @@ function shortList(findings: readonly string[]): string {
   return more > 0 ? `${shown}; and ${more} more (-o json shows up to a hundred)` : shown;
 }
 
-function describeCheck({ pool, disks, volumes, space, catalogue }: PoolCheck): string {
-  const counted = space.length === 0 ? "counted, as the maps say" : space.join("; ");
+function describeCheck({ pool, disks, volumes, space, isCounted, catalogue }: PoolCheck): string {
+  const counted = space.length === 0 ? "counted, as the maps say" : shortList(space);
   const rows = [
     ...(catalogue === "" ? [] : [["catalogue", "", catalogue]]),
     ...Object.entries(disks).map(([path, what]) => ["disk", path, what === "" ? "ok" : what]),
@@ -343,7 +344,7 @@ function describeCheck({ pool, disks, volumes, space, catalogue }: PoolCheck): s
         ? `proven, ${formatBytes(provenBytes)}`
         : `${waits ? "" : `${badCount} bad: `}${shortList(findings)}`,
     ]),
-    ["space", "", catalogue === "" ? counted : "not looked at"],
+    ["space", "", isCounted ? counted : "not counted"],
   ];
   return `pool ${pool}\n${formatRows(["KIND", "NAME", "VERDICT"], rows)}`;
 }

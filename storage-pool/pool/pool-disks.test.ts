@@ -317,3 +317,19 @@ test("scrub puts records and blocks right that went bad on one copy, and names w
   write(memory.pool.volume(1), 9, 1);
   expect(memory.pool.lostRangesOf(1)).toEqual(lost.slice(1));
 });
+
+test("a proof tells a run of bad blocks as one, for each disk, however long it is", () => {
+  const memory = new MemoryPool(2);
+  fill(memory.createVolume(1, 64 * MIB, 2), 900);
+  const bad = new Uint8Array(300 * BLOCK).fill(0xff);
+  for (const disk of [0, 1]) {
+    memory.disks[disk]!.content.write(bad, 0, bad.byteLength, SLOT_0 + INDEX_SIZE + 100 * BLOCK);
+  }
+  memory.pool.prove(1);
+  memory.settle();
+  const { findings = [], lostBlocks } = memory.pool.jobs.reports().at(-1) ?? {};
+  expect(findings.slice(0, 2)).toEqual(
+    ["disk0", "disk1"].map((disk) => `blocks 100 to 399: another checksum than in the map on ${disk}`),
+  );
+  expect(lostBlocks).toBe(600);
+});

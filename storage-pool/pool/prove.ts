@@ -33,6 +33,8 @@ export class ProveJob implements Job {
   readonly #seen = new Set<MapPage>();
   readonly #stored: StoredPages;
   readonly #lost: LostSearch;
+  /** Root and what was found → the last run of it: where it stands among the findings, and its blocks. */
+  readonly #runs = new Map<string, { readonly at: number; readonly first: number; end: number }>();
   #roots: Proven[] | undefined;
   #next = 0;
 
@@ -172,9 +174,22 @@ export class ProveJob implements Job {
         }
         if (i === first) continue;
         const what = result === 0 ? "another checksum than in the map" : `not to be read (errno ${result})`;
-        find(this.progress, `${blocksText(block + first, i - first, root)}: ${what} on ${disk.file.path}`);
+        this.#badRun(root, block + first, i - first, `${what} on ${disk.file.path}`);
       }
     }
+  }
+
+  /** What follows on a run of which the same was found is told together with it. */
+  #badRun(root: Proven, block: number, count: number, what: string): void {
+    const { findings } = this.progress;
+    const key = `${root.name} ${what}`;
+    const known = this.#runs.get(key);
+    const run = known?.end === block ? known : { at: findings.length, first: block, end: block };
+    run.end = block + count;
+    this.#runs.set(key, run);
+    const text = `${blocksText(run.first, run.end - run.first, root)}: ${what}`;
+    if (run.at < findings.length) findings[run.at] = text;
+    else find(this.progress, text);
   }
 
   #bad(what: string): void {

@@ -136,7 +136,7 @@ it("is moved live to another QEMU while it writes: every page that the disks wro
   const back =
     "echo 3 >/proc/sys/vm/drop_caches; dd if=/dev/vda bs=64k skip=$((2400+8*i)) count=8 2>/dev/null";
   await guest.run(
-    `rm -f /tmp/wrote /tmp/read /tmp/stop; (i=0; until test -e /tmp/stop; do i=$((i%40+1)); ${round}; dd if=/tmp/p ${there} 2>/dev/null || echo FAILED >>/tmp/wrote; ${back} | md5sum >>/tmp/read; done) & true`,
+    `rm -f /tmp/wrote /tmp/read /tmp/stop; (i=0; until test -e /tmp/stop; do i=$((i%40+1)); ${round}; dd if=/tmp/p ${there} 2>/dev/null || echo FAIL''ED >>/tmp/wrote; ${back} | md5sum >>/tmp/read; done) & true`,
   );
   const [blkSocket, others] = await attachAgain();
   const incoming = join(dir, "move");
@@ -163,7 +163,7 @@ it("is moved live to another QEMU while it writes: every page that the disks wro
   const atArrival = await lines();
   await waitFor(async () => (await lines()) >= atArrival + 4, "the guest to go on", 60_000, 100);
   await next.run("touch /tmp/stop; wait; sync");
-  // Between them its shell may tell of the job that ended.
+  // Between them its shell may tell of the job that ended, with its line, in which the word must not stand whole.
   const sums = async (line: string) => (await next?.run(line))?.match(/[0-9a-f]{32}|FAILED/g) ?? [];
   const wrote = await sums("cat /tmp/wrote");
   expect(wrote.length).toBeGreaterThan(4);
