@@ -1,4 +1,4 @@
-import { mkdtempSync, renameSync, rmSync } from "node:fs";
+import { cpSync, mkdtempSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { waitFor } from "../../base/time/index.js";
@@ -52,6 +52,10 @@ test("a file that is not at its path any more is known, and known again when it 
   expect(file.isInPlace()).toBe(false);
   // Something else of its name is not it.
   openDiskFile(path).close();
+  expect(file.isInPlace()).toBe(false);
+  rmSync(path, { recursive: true });
+  // Nor is what was copied from it just now.
+  cpSync(`${path}.moved`, path, { recursive: true });
   expect(file.isInPlace()).toBe(false);
   rmSync(path, { recursive: true });
   renameSync(`${path}.moved`, path);

@@ -1,6 +1,16 @@
 // What a disk needs from the file below it, and the implementation on Linux files, directories and block devices.
 // Source: pread(2), pwrite(2), fdatasync(2), fallocate(2). Thread: the pool's worker. Hot: yes (read, write).
-import { closeSync, existsSync, fstatSync, openSync, readSync, statfsSync, statSync } from "node:fs";
+import { randomBytes } from "node:crypto";
+import {
+  closeSync,
+  existsSync,
+  fstatSync,
+  openSync,
+  readSync,
+  statfsSync,
+  statSync,
+  writeSync,
+} from "node:fs";
 import { dirname, join } from "node:path";
 import { makeDirectory } from "../../base/directory/index.js";
 import { PlinthError } from "../../base/errors/index.js";
@@ -21,6 +31,7 @@ import {
   sysPwrite,
 } from "../../base/linux/index.js";
 import { storageError } from "../errors.js";
+import { DOUBT_AT, DOUBT_SIZE } from "../log/format.js";
 import { DataBuffer } from "./data-buffer.js";
 import { DirectFile } from "./direct-file.js";
 
@@ -50,7 +61,7 @@ export interface DiskFile {
   sync(): number;
   /** The range reads as zeros; its space goes back where the file system can. */
   punch(offset: number, length: number): number;
-  /** What is open is still what `path` names. */
+  /** What is open is still what `path` names, and no copy of it. */
   isInPlace(): boolean;
   /** What the system below would still give: a directory shares its file system with others. */
   availableBytes(): number;
@@ -170,13 +181,17 @@ class LinuxDiskFile implements DiskFile {
     if (held.isBlockDevice()) return inner.isBlockDevice() && inner.rdev === held.rdev;
     if (inner.dev === held.dev && inner.ino === held.ino) return true;
     // Some file systems in user space give a file another number whenever it is looked for.
-    return this.#hasHeadOf(named?.isDirectory() ? join(this.path, SEGMENTS_FILE) : this.path);
+    return this.#hasHeadOf(inner.size, named?.isDirectory() ? join(this.path, SEGMENTS_FILE) : this.path);
   }
 
-  #hasHeadOf(path: string): boolean {
+  /** A copy has the head of its time: what is written into this one now is not in it. */
+  #hasHeadOf(size: number, path: string): boolean {
     const [here, there] = [Buffer.alloc(HEAD_SIZE), Buffer.alloc(HEAD_SIZE)];
+    if (size < HEAD_SIZE) return false;
     const other = openSync(path, "r");
     try {
+      writeSync(this.descriptor, randomBytes(DOUBT_SIZE), 0, DOUBT_SIZE, DOUBT_AT);
+      if (this.sync() !== 0) return false;
       readSync(this.descriptor, here, 0, HEAD_SIZE, 0);
       readSync(other, there, 0, HEAD_SIZE, 0);
       return here.equals(there);

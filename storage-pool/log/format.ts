@@ -10,6 +10,7 @@
 //  superblock, header cell:  "PLsb"|"PLsg" · u32 crc32c of what follows · u32 record length · record (protobuf)
 //  stamp, at 2048 within the superblock's 4 KiB, a sector of its own: "PLst" and as above; written at each opening, so
 //  that a catalogue is known to be older than the disk. Programs before it wrote none.
+//  doubt, 16 random bytes at 3584 likewise: written when what stands at the disk's path may be a copy of it, to be told by.
 //
 //  slot:  index area (18 blocks)                             data area (1006 blocks)
 //  ┌────────────────────────────────────────────────┬──────────────────────────────────────────┐
@@ -74,6 +75,8 @@ export const DATA_BLOCKS = SEGMENT_BLOCKS - INDEX_BLOCKS;
 export const CELL_SIZE = 512;
 export const CELLS_AT = BLOCK_SIZE;
 export const STAMP_AT = 2048;
+export const DOUBT_AT = 3584;
+export const DOUBT_SIZE = 16;
 export const RECORD_SIZE = 64;
 /** Where a record says of which segment it is. */
 export const RECORD_SERIAL = 56;

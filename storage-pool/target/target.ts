@@ -153,7 +153,10 @@ export class Target {
 
   #openPool(opening: PoolOpening): OpenedReport {
     if (opening.disks.every((disk) => disk.missing !== undefined)) {
-      const what = opening.disks.map((disk) => `${disk.path}: ${disk.missing}`).join("; ");
+      const reasons = opening.disks.map(({ path, missing = "" }) =>
+        missing.startsWith(path) ? missing : `${path}: ${missing}`,
+      );
+      const what = reasons.join("; ");
       throw storageError("DISK_MISSING", `pool ${opening.name} has no disk (${what})`, {
         field: "disks",
         remedy: "mount or attach what is missing, then start again",
