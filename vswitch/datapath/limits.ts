@@ -16,6 +16,8 @@ export const TICK_INTERVAL_MS = 5;
 export const HAND_OVER_DEADLINE_MS = 5_000;
 /** The longest that it goes on forwarding what the kernel had given it already. */
 export const STOP_MAX_MS = 10;
+/** The same, to what waits at a queue that is to be lent: no guest waits for that, and usually nothing does. */
+export const LEND_MAX_MS = 100;
 /** What it says of its ports and stations. */
 export const HANDED_SIZE_MAX = 64 << 20;
 /** A port with fewer frames in a breath has no more to do than it gets; see fair-turns.ts. */

@@ -40,7 +40,7 @@ import {
 } from "../port/index.js";
 import { type Exit, FastPath, type FastPort } from "./fast-path.js";
 import { giveUp, type PortThatMoves } from "./give-up.js";
-import { BURST_SIZE, STOP_MAX_MS, TICK_INTERVAL_MS } from "./limits.js";
+import { BURST_SIZE, LEND_MAX_MS, STOP_MAX_MS, TICK_INTERVAL_MS } from "./limits.js";
 import { UsageWindow } from "./port-usage.js";
 
 interface Served extends FastPort {
@@ -240,7 +240,7 @@ export class PortHost {
     const one = this.served.find(({ port }) => port.name === name);
     const loan = new QueueLoan({ memory, workerLane, meanwhile: () => this.returnRecalled() });
     if (one === undefined) return undefined;
-    this.#drain(one, pairs);
+    this.#drain(one, LEND_MAX_MS, pairs);
     const lent = one.port.lendQueues?.(pairs, loan);
     if (lent === undefined) return undefined;
     one.loans = [...one.loans, { loan, state: new Int32Array(state) }];
@@ -296,7 +296,7 @@ export class PortHost {
   giveUp(name: string): HandedPort | undefined {
     const one = this.served.find(({ port }) => port.name === name);
     if (one === undefined) return undefined;
-    this.#drain(one);
+    this.#drain(one, STOP_MAX_MS);
     Atomics.store(one.state, LANE_LEAVES, 1);
     for (let i = 0; i < this.#neighbours.length; i++) this.#neighbours[i]!.awaitPass();
     this.#sendAll(one);
@@ -305,9 +305,9 @@ export class PortHost {
     return giveUp(one.port);
   }
 
-  /** Has the port take no more by these queues, or by any, than it has at hand, and takes that. */
-  #drain(one: Served, queues?: readonly number[]): void {
-    const untilMs = performance.now() + STOP_MAX_MS; // cold
+  /** Has the port take no more by these queues, or by any, than it has at hand, and takes that, as long as it may. */
+  #drain(one: Served, maxMs: number, queues?: readonly number[]): void {
+    const untilMs = performance.now() + maxMs; // cold
     while (one.port.stop?.(queues) === false && performance.now() < untilMs) this.#serve(one); // cold
   }
 
