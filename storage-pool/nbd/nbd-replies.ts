@@ -8,6 +8,7 @@
 // Thread: the pool's worker. Hot: yes.
 import { setUint64 } from "../../base/bytes/index.js";
 import { DataBuffer } from "../disk/data-buffer.js";
+import { DIRECT_ALIGN } from "../disk/direct-file.js";
 import { EAGAIN, OK } from "../errors.js";
 import { REPLY_QUEUE_BYTES_MAX } from "../limits.js";
 import type { VolumeCounters } from "../metrics/volume-counters.js";
@@ -31,6 +32,8 @@ import {
 import { REPLY_BUFFER_LEAST, replyBuffers } from "./reply-buffers.js";
 import { opOf } from "./turn-taker.js";
 
+/** Shorter reads go through the page cache. */
+const ALIGNED_MIN = 256 * 1024;
 /** Of a connection that is over. */
 const NOTHING = new DataBuffer(0);
 
@@ -99,7 +102,7 @@ export class NbdReplies {
     length: number,
     wait: boolean,
   ): number {
-    this.#room(SIMPLE_REPLY_SIZE + length);
+    this.#roomToRead(SIMPLE_REPLY_SIZE, length);
     const at = this.outputEnd + SIMPLE_REPLY_SIZE;
     const result = length === 0 ? OK : reader.read(this.output, at, offset, length, wait);
     if (result === EAGAIN) return EAGAIN;
@@ -119,7 +122,7 @@ export class NbdReplies {
     wait: boolean,
   ): number {
     const head = this.#headSize + 8;
-    this.#room(head + length);
+    this.#roomToRead(head, length);
     const at = this.outputEnd;
     const result = reader.read(this.output, at + head, offset, length, wait);
     if (result !== OK) {
@@ -226,6 +229,19 @@ export class NbdReplies {
     } else this.output.bytes.copyWithin(0, this.outputStart, this.outputEnd);
     this.outputStart = 0;
     this.outputEnd = held;
+  }
+
+  /** Room for a reply to a READ. The bytes of a long one that is the first stand where a disk can put them by itself. */
+  #roomToRead(head: number, length: number): void {
+    if (length < ALIGNED_MIN || this.outputStart < this.outputEnd) {
+      this.#room(head + length);
+      return;
+    }
+    this.outputStart = 0;
+    this.outputEnd = 0;
+    this.#room(DIRECT_ALIGN + head + length);
+    this.outputEnd = DIRECT_ALIGN - ((this.output.address + head) % DIRECT_ALIGN);
+    this.outputStart = this.outputEnd;
   }
 
   /** Another buffer, of at least `size` bytes, that begins with what was not sent. */

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { DataBuffer } from "../disk/data-buffer.js";
+import { DIRECT_ALIGN } from "../disk/direct-file.js";
 import { EINVAL, EIO, ENOSPC } from "../errors.js";
 import { MemoryDevice } from "../volume/memory-device.js";
 import { NbdExport } from "./nbd-export.js";
@@ -99,4 +100,29 @@ describe("a WRITE that is refused", () => {
       expect(transmission.broken).toBe(false);
     },
   );
+});
+
+describe("a long READ", () => {
+  it("has its bytes where a disk can put them by itself, when it is the first that is answered", () => {
+    const { target, transmission, answers } = rig([
+      [NBD_CMD_READ, 0, MIB, MIB],
+      [NBD_CMD_READ, 0, 0, MIB],
+    ]);
+    const bytes = new DataBuffer(2 * MIB);
+    bytes.bytes.fill(1, 0, MIB).fill(2, MIB);
+    target.device.stageWrite(bytes, 0, 0, 2 * MIB);
+    target.device.commit();
+    for (const fill of [2, 1]) {
+      transmission.parse();
+      transmission.finish(true);
+      transmission.finishReads();
+      const { replies } = transmission;
+      expect(answers()).toBe(16 + MIB);
+      const at = replies.outputStart + 16;
+      expect((replies.output.address + at) % DIRECT_ALIGN).toBe(0);
+      expect(replies.output.bytes.subarray(at, at + MIB).equals(Buffer.alloc(MIB, fill))).toBe(true);
+      replies.outputStart = replies.outputEnd;
+      replies.reset();
+    }
+  });
 });

@@ -2,7 +2,8 @@
 //
 //   clear ─► add (a range: its runs) … ─► read ─► results[run]
 //
-// What is not in the page cache may be read around it, by a buffer that is aligned as such reads have to be.
+// What is not in the page cache may be read around it: straight to its target where that is aligned as such reads have to
+// be, else by a buffer that is.
 // Thread: the pool's worker. Hot: yes.
 import { DataBuffer } from "../disk/data-buffer.js";
 import { DIRECT_ALIGN, type DirectFile } from "../disk/direct-file.js";
@@ -17,8 +18,9 @@ import type { ColdReads } from "./cold-reads.js";
 
 /** Fewer runs are read one by one. */
 const BATCH_MIN = 3;
-/** In `#bounces`: read through the page cache. */
+/** In `#bounces`: read through the page cache; around it, to where it goes. */
 const CACHED = -1;
+const STRAIGHT = -2;
 
 export class BlockRuns {
   count = 0;
@@ -37,7 +39,8 @@ export class BlockRuns {
   readonly #bounces: Int32Array;
   #bounce: DataBuffer | undefined;
   #bounceStart = 0;
-  #bouncedBytes = 0;
+  /** Read around the page cache, in all. */
+  #bypassedBytes = 0;
 
   constructor(table: SegmentTable, size: number, cold: ColdReads) {
     this.#table = table;
@@ -107,10 +110,14 @@ export class BlockRuns {
     for (let n = 0; n < count; n++) this.#targets[n] = undefined;
   }
 
-  /** Finds out which runs are read around the page cache, as far as the bounce buffer goes; true when there are some. */
+  /**
+   * Finds out which runs are read around the page cache, of those that are not aligned as many as the bounce buffer holds;
+   * true when there are some.
+   */
   #chooseBypasses(wait: boolean): boolean {
     const room = this.#size * BLOCK_SIZE;
     let used = 0;
+    this.#bypassedBytes = 0;
     for (let n = 0; n < this.count; n++) {
       this.#bounces[n] = CACHED;
       const location = this.locations[n] as number;
@@ -120,19 +127,21 @@ export class BlockRuns {
       const direct = disk?.file.direct;
       if (disk === undefined || direct === undefined) continue;
       const count = this.counts[n] as number;
-      if (used + count * BLOCK_SIZE > room) continue;
+      const address = (this.#targets[n] as DataBuffer).address + (this.places[n] as number);
+      const isAligned = address % DIRECT_ALIGN === 0;
+      if (!isAligned && used + count * BLOCK_SIZE > room) continue;
       const offset =
         disk.position(segment.slots[copy] as number) + (location & (SEGMENT_BLOCKS - 1)) * BLOCK_SIZE;
       if (!this.#cold.bypasses(direct, offset, location, count, wait)) continue;
-      this.#bounces[n] = used;
-      used += count * BLOCK_SIZE;
+      this.#bypassedBytes += count * BLOCK_SIZE;
+      this.#bounces[n] = isAligned ? STRAIGHT : used;
+      if (!isAligned) used += count * BLOCK_SIZE;
     }
-    this.#bouncedBytes = used;
     if (used > 0 && this.#bounce === undefined) {
       this.#bounce = new DataBuffer(room + DIRECT_ALIGN);
       this.#bounceStart = DIRECT_ALIGN - (this.#bounce.address % DIRECT_ALIGN);
     }
-    return used > 0;
+    return this.#bypassedBytes > 0;
   }
 
   #readOne(n: number, wait: boolean): number {
@@ -166,19 +175,18 @@ export class BlockRuns {
       const length = (this.counts[n] as number) * BLOCK_SIZE;
       const position = disk.position(segment.slots[copy] as number) + offset;
       const bounce = this.#bounces[n] as number;
-      if (bounce === CACHED) {
-        const address = (this.#targets[n] as DataBuffer).address + (this.places[n] as number);
-        batch.add(disk.file.descriptor, address, length, position, wait);
-      } else {
-        const address = (this.#bounce as DataBuffer).address + this.#bounceStart + bounce;
-        batch.add((disk.file.direct as DirectFile).descriptor, address, length, position, true);
-      }
+      const address =
+        bounce < 0
+          ? (this.#targets[n] as DataBuffer).address + (this.places[n] as number)
+          : (this.#bounce as DataBuffer).address + this.#bounceStart + bounce;
+      if (bounce === CACHED) batch.add(disk.file.descriptor, address, length, position, wait);
+      else batch.add((disk.file.direct as DirectFile).descriptor, address, length, position, true);
     }
     this.#run(batch);
     for (let n = 0; n < count; n++) {
       const result = batch.results[n] as number;
       const bounce = this.#bounces[n] as number;
-      if (bounce !== CACHED && result === OK) this.#takeBounced(n, bounce);
+      if (bounce >= 0 && result === OK) this.#takeBounced(n, bounce);
       // Cut short or failed: the plain way knows what to do.
       const isPlain = result === EIO || (result === EAGAIN && wait);
       this.results[n] = isPlain ? this.#readOne(n, wait) : result;
@@ -188,14 +196,14 @@ export class BlockRuns {
   }
 
   #run(batch: ReadBatch): void {
-    if (this.#bouncedBytes === 0) {
+    if (this.#bypassedBytes === 0) {
       batch.run();
       return;
     }
     const beganMs = performance.now(); // cold: a disk is waited for
     batch.run();
     const tookMs = performance.now() - beganMs; // cold
-    this.#cold.took(tookMs, this.#bouncedBytes / BLOCK_SIZE);
+    this.#cold.took(tookMs, this.#bypassedBytes / BLOCK_SIZE);
   }
 
   #takeBounced(n: number, bounce: number): void {
