@@ -50,7 +50,7 @@ export class PacketIns {
       onlookers.dropOf(packet, DROP_METER);
       return;
     }
-    const isMiss = flow !== null && flow.priority === 0 && flow.match.length === 0 && reason === 1;
+    const isMiss = flow !== null && flow.priority === 0 && flow.matchesAll && reason === 1;
     const event: PacketInDetails = {
       reason: REASONS[isMiss ? 0 : reason]!,
       tableId: request.tableId,

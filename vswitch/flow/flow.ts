@@ -2,6 +2,7 @@
 // Thread: datapath worker.
 import type { Instruction, Match } from "../../base/openflow/index.js";
 import type { MaskedKey } from "./fields.js";
+import { type MatchShape, matchOf, shapeOf, valuesOf } from "./kept-matches.js";
 import type { Lesson } from "./learn-program.js";
 import type { FlowProgram } from "./program.js";
 import type { Twins } from "./twins.js";
@@ -25,8 +26,9 @@ export interface FlowOptions {
 export class Flow {
   readonly tableId: number;
   readonly priority: number;
-  readonly match: Match;
   readonly key: MaskedKey;
+  readonly #shape: MatchShape;
+  readonly #values: Uint8Array;
   /** fin_timeout shortens it, and the next. */
   idleTimeoutSeconds: number;
   hardTimeoutSeconds: number;
@@ -48,7 +50,8 @@ export class Flow {
   constructor(options: FlowOptions) {
     this.tableId = options.tableId;
     this.priority = options.priority;
-    this.match = options.match;
+    this.#shape = shapeOf(options.match);
+    this.#values = valuesOf(options.match);
     this.key = options.key;
     this.idleTimeoutSeconds = options.idleTimeoutSeconds;
     this.hardTimeoutSeconds = options.hardTimeoutSeconds;
@@ -59,6 +62,15 @@ export class Flow {
     this.flags = options.flags;
     this.instructions = options.instructions;
     this.program = options.program;
+  }
+
+  /** As the controller wrote it; made anew each time. */
+  get match(): Match {
+    return matchOf(this.#shape, this.#values);
+  }
+
+  get matchesAll(): boolean {
+    return this.#shape.length === 0;
   }
 
   /** Makes the time-outs no longer than these; 0 = as they are. */
