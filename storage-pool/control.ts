@@ -7,6 +7,7 @@ import { specOf } from "./catalogue/volume-spec.js";
 import { diskReturnMethods } from "./disk-returns.js";
 import { storageError } from "./errors.js";
 import { exportMethods } from "./export-control.js";
+import { givingUpMethods } from "./giving-up.js";
 import { keyMethods } from "./key-control.js";
 import { type LimitsView, limitFields, limitsView, sendLimits, volumeLimits } from "./limits-control.js";
 import { formatMetrics } from "./metrics/metrics.js";
@@ -108,6 +109,7 @@ export function controlMethods(daemon: StorageDaemon): Record<string, ControlMet
   return {
     ...poolMethods(daemon),
     ...diskReturnMethods(daemon),
+    ...givingUpMethods(daemon),
     ...ownerMethods(daemon),
     ...keyMethods(daemon),
     "volume.list": async () =>

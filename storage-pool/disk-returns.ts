@@ -13,6 +13,7 @@ import type { Logger } from "../base/log/index.js";
 import type { DiskEntry, PoolEntry } from "./catalogue/catalogue.js";
 import { NOT_THERE, probeDisk } from "./disk/probe-disk.js";
 import { storageError } from "./errors.js";
+import { reopenPool } from "./giving-up.js";
 import { flag, type Params } from "./parameters.js";
 import { diskOf, openPoolOf, poolView } from "./pool-control.js";
 import { outdateCopies } from "./pool-opening.js";
@@ -124,9 +125,7 @@ export class DiskReturns {
       if (!reopen && (guests > 0 || state === "detached"))
         return `it is back, but the pool has to be opened anew for it (${why}), which ends the connections of ${guests} guest${guests === 1 ? "" : "s"} of vhost-user-blk: plinth pool online --reopen`;
       this.#log.warn({ pool, disk: disk.path, why }, "a disk is back: the pool is opened anew");
-      await daemon.closePool(pool, "it is being opened anew", true);
-      daemon.scrubs.forget(pool);
-      await daemon.tryOpenPool(pool);
+      await reopenPool(daemon, pool);
     }
     this.#reasons.delete(keyOf(pool, index));
     this.#pulled.delete(keyOf(pool, index));

@@ -5,6 +5,7 @@ import type { DiskEntry, PoolEntry } from "./catalogue/catalogue.js";
 import { isDiskPresent } from "./disk/disk-file.js";
 import { storageError } from "./errors.js";
 import type { Forecast } from "./forecast.js";
+import { noteLostEnds, reopenPool } from "./giving-up.js";
 import { DISKS_MAX } from "./limits.js";
 import { refuseOwned } from "./owner-control.js";
 import {
@@ -256,10 +257,13 @@ async function removeDisk(daemon: StorageDaemon, params: Params): Promise<PoolVi
   const pool = openPoolOf(daemon, params);
   const { index } = diskOf(daemon, pool.name, params);
   await daemon.target.ask("checkRemoveDisk", { pool: pool.name, index, lost: flag(params, "lost") });
+  const waits = await noteLostEnds(daemon, pool.name);
   const now = daemon.catalogue.pools.get(pool.name) as PoolEntry;
   // Forgotten before it is wiped: a disk that the catalogue names is never without its superblock.
   await daemon.catalogue.putPool({ ...now, disks: now.disks.filter((disk) => disk.index !== index) });
   await daemon.target.ask("removeDisk", { pool: pool.name, index });
+  // What waited for it does not wait any more.
+  if (waits) await reopenPool(daemon, pool.name);
   return poolView(daemon, pool.name);
 }
 

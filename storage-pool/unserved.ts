@@ -9,6 +9,8 @@ export interface Unserved {
   /** What whoever asks for it gets: DISK_MISSING when a disk that comes back makes up for it. */
   readonly code: string;
   readonly why: string;
+  /** The disk that it waits for may hold the end of its log. */
+  readonly lacksEnd?: boolean;
 }
 
 /** Throws POOL_DELETING, or how opening the pool failed, when it is not served. */

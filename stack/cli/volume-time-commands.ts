@@ -98,6 +98,20 @@ export function registerTimeVerbs(volume: Command): void {
   });
   withFlags(
     volume
+      .command("accept <name>")
+      .description(
+        "take what is left of a volume whose log may have ended on a disk that was given up: what was flushed last may be missing",
+      ),
+  ).action(async (name: string, flags: Flags) => {
+    const taken = (await call(flags, "volume.accept", { name }, REWIND_TIMEOUT_MS)) as VolumeView;
+    show(
+      flags,
+      taken,
+      () => `volume ${taken.name} is served as it was at some moment before the disk was lost`,
+    );
+  });
+  withFlags(
+    volume
       .command("rename <name> <to>")
       .description("give a detached volume another name")
       .option("--force", "though a Volume of the API would make one of the old name anew, empty", false),

@@ -28,6 +28,7 @@ const volume: VolumeEntry = {
   deletedName: "",
   purgeAtMs: 0,
   owner: "",
+  endLost: true,
 };
 const disks = [newDisk("/a", 0, true), { ...newDisk("/b", 3, true), suspect: true, slotCount: 77 }];
 const pool = {

@@ -191,6 +191,7 @@ const volumeRecord = defineRecord<VolumeEntry>("VolumeEntry", {
   bytesLimit: { number: 21, type: "uint64" },
   burstMs: { number: 22, type: "uint64" },
   owner: { number: 23, type: "string" },
+  endLost: { number: 24, type: "bool" },
 });
 
 const exportRecord = defineRecord<ExportEntry>("ExportEntry", {

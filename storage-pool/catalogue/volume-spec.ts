@@ -5,7 +5,16 @@ import type { VolumeEntry } from "./catalogue.js";
 /** What the worker needs of an entry, and how far its log was noted to be on the medium. */
 export function specOf(entry: VolumeEntry, durableSequence = 0): VolumeSpec {
   const { id, name, sizeBytes, copies, diskClass, epoch, mapFile, checkpointSequence, originVolume } = entry;
-  const { keyId, snapshots, rewindMs, keyframes, clockMs, deletedAtMs } = entry;
-  const content = { keyId, epoch, mapFile, checkpointSequence, originVolume, snapshots, durableSequence };
+  const { keyId, snapshots, rewindMs, keyframes, clockMs, deletedAtMs, endLost = false } = entry;
+  const content = {
+    keyId,
+    epoch,
+    mapFile,
+    checkpointSequence,
+    originVolume,
+    snapshots,
+    durableSequence,
+    endLost,
+  };
   return { id, name, sizeBytes, copies, diskClass, ...content, rewindMs, keyframes, clockMs, deletedAtMs };
 }

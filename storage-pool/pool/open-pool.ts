@@ -73,6 +73,8 @@ export interface VolumeSpec {
   readonly clockMs: number;
   /** When it was deleted, ms since 1970: it may still be asked back. 0: it was not. */
   readonly deletedAtMs: number;
+  /** A disk was given up where its log may have ended: nobody knows what was flushed last. */
+  readonly endLost?: boolean;
 }
 
 export interface RecoveredVolume {
@@ -98,8 +100,8 @@ export interface OpenedPool {
   readonly volumes: readonly RecoveredVolume[];
   /** Volume id → why it is not served. */
   readonly damaged: ReadonlyMap<number, string>;
-  /** Of these, those that only lack what may be on disks that are missing. */
-  readonly waiting: ReadonlySet<number>;
+  /** Of these, those that only lack what may be on disks that are missing; whether that is the end of their log. */
+  readonly waiting: ReadonlyMap<number, boolean>;
 }
 
 interface Loaded {
@@ -140,6 +142,9 @@ export interface Opening {
   readonly nextVolumeId: number;
 }
 
+const END_LOST =
+  "its log may have ended on a disk that was given up: what is left is as it was at some moment before, and plinth volume accept takes that";
+
 /** Serials of one opening of the pool; what a crash made the disks forget is never given out again. */
 const SERIALS_PER_EPOCH = 2 ** 24;
 
@@ -154,7 +159,7 @@ export function openPool(
   const { found, stale } = collectSegments(disks);
   refuseOldCatalogue(disks, found, { epoch, nextVolumeId, volumes: specs });
   const damaged = new Map<number, string>();
-  const waiting = new Set<number>();
+  const waiting = new Map<number, boolean>();
   const loaded = loadAll(files, specs, damaged);
   const table = new SegmentTable(disks);
   table.pages.limit = memory.residentPages;
@@ -205,10 +210,10 @@ export function openPool(
     const away = early ? undefined : absence(spec, [head, ...snapshots.values()], table, clean);
     const damage = early
       ? "the catalogue names a snapshot that is older than its checkpoint"
-      : (away ?? replay.damage);
+      : (away?.why ?? replay.damage ?? (spec.endLost ? END_LOST : undefined));
     if (damage !== undefined) {
       damaged.set(spec.id, damage);
-      if (away !== undefined) waiting.add(spec.id);
+      if (away !== undefined) waiting.set(spec.id, away.lacksEnd);
       continue;
     }
     keep(Number.POSITIVE_INFINITY);
@@ -260,13 +265,14 @@ function absence(
   roots: readonly Root[],
   table: SegmentTable,
   clean: boolean,
-): string | undefined {
+): { readonly why: string; readonly lacksEnd: boolean } | undefined {
   const missing = table.disks.filter((disk) => disk.missing);
   if (missing.length === 0) return undefined;
   const paths = missing.map((disk) => disk.file.path).join(", ");
   const away = table.disks.filter((disk) => disk.missing || disk.suspect).length;
+  const waits = `it waits for ${paths}, which is missing`;
   if (!clean && away >= spec.copies)
-    return `it waits for ${paths}, which is missing: the end of its log may be there`;
+    return { why: `${waits}: the end of its log may be there`, lacksEnd: true };
   const unreadable = new Set<number>();
   for (const { map } of roots) {
     for (let index = 0; index < map.pageCount; index++) {
@@ -279,9 +285,8 @@ function absence(
       }
     }
   }
-  return unreadable.size === 0
-    ? undefined
-    : `it waits for ${paths}, which is missing: ${unreadable.size} of its segments are only there`;
+  if (unreadable.size === 0) return undefined;
+  return { why: `${waits}: ${unreadable.size} of its segments are only there`, lacksEnd: false };
 }
 
 function loadAll(files: MapFiles, specs: readonly VolumeSpec[], damaged: Map<number, string>): Loaded[] {

@@ -66,7 +66,7 @@ export class Pool {
   readonly #usages: VolumeUsages;
   readonly #lost: LostReport;
   /** Of those that are not served: what they lack may be on disks that are missing. */
-  readonly #waiting: ReadonlySet<number>;
+  readonly #waiting: ReadonlyMap<number, boolean>;
 
   /** Opens the pool from its disks, map files and what the catalogue knows (see openPool). Throws as openPool. */
   constructor(
@@ -181,6 +181,11 @@ export class Pool {
     this.housekeeper.freeDead();
     this.disks.resync();
     this.disks.rebuild();
+  }
+
+  /** Of a volume that waits for a disk: the end of its log may be there. */
+  lacksEnd(id: number): boolean {
+    return this.#waiting.get(id) === true;
   }
 
   /** What whoever asks for a volume that is not served gets. */

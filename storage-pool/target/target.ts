@@ -188,7 +188,10 @@ export class Target {
     }
     return {
       damaged: Object.fromEntries(
-        [...pool.damaged].map(([id, why]) => [id, { why, code: pool.damageCode(id) }]),
+        [...pool.damaged].map(([id, why]) => [
+          id,
+          { why, code: pool.damageCode(id), lacksEnd: pool.lacksEnd(id) },
+        ]),
       ),
       found: Object.fromEntries(
         pool.table.disks

@@ -221,7 +221,6 @@ test("a disk that is missing at the start is used again when it is back, without
   );
   expect(said).not.toMatch(/Pattern|error|failed/);
   await storage.call("export.close", { socket });
-  await storage.plinth("pool", "delete", "once", "--force");
 }, 120_000);
 
 test("a disk's directory that is removed under the daemon is missed by name at once, and made up for", async () => {
@@ -238,8 +237,13 @@ test("a disk's directory that is removed under the daemon is missed by name at o
   const why = async () => (await pool()).disks[holder]?.why ?? "";
   renameSync(join(storage.dir, `old-d${holder}`), path);
   await waitFor(async () => /is an older copy of the disk/.test(await why()), "the copy", 60_000);
+  for (const name of ["fresh", "idle"])
+    await storage.call("volume.create", { name, pool: "once", sizeBytes: 64 * MIB });
+  await io("fresh", "write -P 6 0 24M", "flush");
   await storage.end("SIGKILL");
   expect(await storage.plinth("pool", "check")).toContain("is an older copy of the disk");
+  const gone = join(storage.dir, "once");
+  rmSync(gone, { recursive: true });
   await storage.start();
   expect((await pool()).disks[holder]).toMatchObject({ state: "missing" });
   await waitFor(async () => /is an older copy of the disk/.test(await why()), "the copy", 60_000);
@@ -247,6 +251,21 @@ test("a disk's directory that is removed under the daemon is missed by name at o
   rmSync(path, { recursive: true });
   await waitFor(async () => (await pool()).degradedSegments === 0, "new copies", 60_000);
   await storage.plinth("pool", "remove", "default", path, "--lost");
+  // Volumes of the other pool may have ended on the disk that is lost: none of them is served as if nothing were missing.
+  const held = async (name: string) => (await storage.call("volume.get", { name })) as VolumeView;
+  expect(await held("idle")).toMatchObject({ damageCode: "DISK_MISSING" });
+  await storage.plinth("pool", "remove", "once", gone, "--lost");
+  expect(await held("fresh")).toMatchObject({ damageCode: "VOLUME_DAMAGED" });
+  const ended = {
+    damage: expect.stringMatching(/^its log may have ended on a disk that was given up/) as string,
+  };
+  expect(await held("idle")).toMatchObject({ damageCode: "VOLUME_DAMAGED", ...ended });
+  expect(await io("idle", "read 0 4k")).toContain("not available");
+  expect(await io("pair", "read -P 8 1M 64k")).not.toMatch(/Pattern|error|failed/);
+  expect(await storage.plinth("volume", "accept", "idle")).toContain("idle is served as it was");
+  expect(await io("idle", "read -P 0 0 64M")).not.toMatch(/Pattern|error|failed/);
+  await expect(storage.plinth("volume", "accept", "idle")).rejects.toThrow(/has not lost the end of its log/);
+  await storage.plinth("pool", "delete", "once", "--force");
   expect(readdirSync(storage.dir)).not.toContain(path.slice(storage.dir.length + 1));
   await work("volume.prove", { name: "twice" });
   const view = (await storage.call("volume.get", { name: "twice" })) as VolumeView;
