@@ -32,11 +32,12 @@ export class TlsGate {
   readonly #options: TlsGateOptions;
   readonly #server: Server;
   readonly #clients = new Set<Socket>();
+  /** Those of them that are not yet at the server's sockets, which limit the others; oldest first. */
+  readonly #arriving = new Set<Socket>();
 
   private constructor(options: TlsGateOptions) {
     this.#options = options;
     this.#server = createServer((client) => this.#accept(client));
-    this.#server.maxConnections = CONNECTIONS_PER_SOCKET_MAX;
   }
 
   /** Resolves when it listens. */
@@ -60,8 +61,18 @@ export class TlsGate {
   }
 
   #accept(client: Socket): void {
+    const [oldest] = this.#arriving;
+    // Clients that say nothing must not keep others out.
+    if (oldest !== undefined && this.#arriving.size >= CONNECTIONS_PER_SOCKET_MAX) {
+      this.#arriving.delete(oldest);
+      oldest.destroy();
+    }
     this.#clients.add(client);
-    client.once("close", () => this.#clients.delete(client));
+    this.#arriving.add(client);
+    client.once("close", () => {
+      this.#clients.delete(client);
+      this.#arriving.delete(client);
+    });
     client.on("error", () => client.destroy());
     client.setNoDelay(true);
     client.setKeepAlive(true, KEEPALIVE_IDLE_MS);
@@ -107,6 +118,7 @@ export class TlsGate {
       held = Buffer.from(rest);
       if (session.state === "passing") {
         client.off("data", take);
+        this.#arriving.delete(client);
         stop();
         client.pipe(server);
         return;
@@ -136,7 +148,10 @@ export class TlsGate {
     if (early.byteLength > 0) client.unshift(early);
     // One for each client: only so is it known whose connection became secure.
     const tls = createTlsServer({ ...this.#options.tls, handshakeTimeout: NBD_HANDSHAKE_MS });
-    tls.once("secureConnection", (inside) => this.#join(inside, flags));
+    tls.once("secureConnection", (inside) => {
+      this.#arriving.delete(client);
+      this.#join(inside, flags);
+    });
     const { remoteAddress = "" } = client;
     // What OpenSSL says in words, without its numbers and source lines.
     tls.on("tlsClientError", (cause: Error & { readonly reason?: string }) => {

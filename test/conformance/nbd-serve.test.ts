@@ -1,8 +1,9 @@
 // `plinth volume serve` and what clients of others see of the NBD server there: TCP, TLS by certificates and by keys,
 // socket activation, several exports, metadata contexts (libnbd through Python, nbdinfo, nbdcopy, nbd-client, QEMU).
 import { randomBytes } from "node:crypto";
+import { once } from "node:events";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { connect } from "node:net";
+import { connect, type NetConnectOpts } from "node:net";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { waitFor } from "../../base/time/index.js";
@@ -28,6 +29,15 @@ async function serve(...args: string[]): Promise<string[]> {
 
 function plinth(...args: string[]): Promise<string> {
   return runOk(process.execPath, [PLINTH, ...args, "--dir", join(dir, "pool")]);
+}
+
+/** Clients that connect and say nothing; what ends them. */
+async function silentClients(where: NetConnectOpts): Promise<() => void> {
+  const clients = Array.from({ length: 80 }, () => connect(where).on("error", () => {}));
+  await Promise.all(clients.map((client) => once(client, "connect")));
+  return () => {
+    for (const client of clients) client.destroy();
+  };
 }
 
 /** Runs libnbd's Python binding, that of the distribution, with `h` connected to `uri` unless told otherwise. */
@@ -106,6 +116,10 @@ test("TLS by certificates: required of all, clients verified, data unharmed, str
   // Plain words behind STARTTLS are no TLS: nothing of them is answered.
   const said = await injected(Number(port));
   expect(said.subarray(18).toString("hex")).toBe("0003e889045565a9000000050000000100000000");
+  // More than there are places: nobody is kept out by them.
+  const end = await silentClients({ host: hostname, port: Number(port) });
+  expect(await runOk("nbdinfo", ["--size", secure])).toContain(String(16 * MIB));
+  end();
 });
 
 test("TLS by keys, for clients that ask for it; others go on in the clear", async () => {
@@ -115,7 +129,10 @@ test("TLS by keys, for clients that ask for it; others go on in the clear", asyn
   await serve("v", "--size", "4MiB", "--listen", socket, "--tls", "on", "--tls-psk", keys);
   const at = (user: string): string => `nbds+unix://${user}/v?socket=${socket}&tls-psk-file=${keys}`;
   expect(await runOk("nbdinfo", [at("alice@")])).toContain("with TLS");
+  const end = await silentClients({ path: socket });
+  expect(await runOk("nbdinfo", [at("alice@")])).toContain("with TLS");
   expect(await runOk("nbdinfo", [`nbd+unix:///v?socket=${socket}`])).toContain("without TLS");
+  end();
   writeFileSync(keys, `alice:${randomBytes(32).toString("hex")}\n`);
   expect((await run("nbdinfo", [at("alice@")])).code).toBe(1);
   await libnbd(
