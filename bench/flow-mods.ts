@@ -2,6 +2,7 @@
 // as fast as it can; and which share of the forwarding they cost. plinth vswitchd beside Open vSwitch with DPDK
 // (datapath "netdev").
 import { setTimeout as sleep } from "node:timers/promises";
+import { avoidProcessors } from "../base/linux/index.js";
 import { requirePrograms } from "../test/support/run.js";
 import { publish, readBenchOptions, wantedOf } from "./support/bench-options.js";
 import { type Contender, compare, type Outcome } from "./support/compare.js";
@@ -65,6 +66,8 @@ const known = new Map<string, Promise<Busy>>();
 
 requirePrograms("ovsdb-server", "ovsdb-tool", "ovs-vsctl", "ovs-ofctl", "taskset");
 requirePackages({ [OVS_DPDK]: "openvswitch-switch-dpdk" });
+// The polling thread pins itself to the first processor; what else a switch has inherits this from here.
+avoidProcessors([0]);
 await withHugepages(HUGEPAGES_OF_OVS, runAll);
 
 async function runAll(): Promise<void> {

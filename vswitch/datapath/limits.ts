@@ -43,7 +43,7 @@ export const REQUESTS_PER_TURN = 1;
 /** Frames that go between two requests while frames come; by the express lane they take a few tenths of a millisecond. */
 export const FRAMES_PER_REQUEST = 2048;
 /** Frames that wait have so many times as long as a request took, but at most so long, before the next. */
-export const FRAMES_SHARE = 7;
+export const FRAMES_SHARE = 12;
 export const FRAMES_SHARE_MAX_MS = 20;
 /** Changes of a bridge in one request; one of flows takes some ten microseconds. */
 export const CHANGES_PER_REQUEST = 32;
