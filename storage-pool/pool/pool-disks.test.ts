@@ -333,3 +333,18 @@ test("a proof tells a run of bad blocks as one, for each disk, however long it i
   );
   expect(lostBlocks).toBe(600);
 });
+
+test("a proof counts every block whose segment no disk has", () => {
+  const memory = new MemoryPool(1);
+  fill(memory.createVolume(1, 64 * MIB), 900);
+  memory.pool.sync();
+  memory.pool.table.visit((segment) => {
+    segment.disks = [];
+    segment.slots = [];
+  });
+  memory.pool.prove(1);
+  memory.settle();
+  const proof = memory.pool.jobs.reports().at(-1);
+  expect(proof?.findings).toContain("blocks 0 to 899: in a segment that is not there");
+  expect(proof?.lostBlocks).toBeGreaterThanOrEqual(900);
+});

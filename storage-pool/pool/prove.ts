@@ -151,7 +151,8 @@ export class ProveJob implements Job {
     const where = `block ${block}${root.name === "" ? "" : ` of snapshot ${root.name}`}`;
     const segment = this.#table.at(location >>> 10);
     if (segment === undefined || segment.disks.length === 0) {
-      this.#bad(`${where} and ${run - 1} more lie in a segment that is not there`);
+      this.progress.lostBlocks += run;
+      this.#badRun(root, block, run, "in a segment that is not there");
       for (let i = 0; i < run; i++) this.#lost.add(location + i);
       return;
     }
