@@ -69,6 +69,8 @@ export interface ExportDirectory {
   list(): readonly ExportInfo[];
   /** By any of its names; "" is the default export, if there is one. */
   find(name: string): ExportInfo | undefined;
+  /** Why one that there is cannot be found now. */
+  whyNot?(name: string): string | undefined;
 }
 
 /**
@@ -226,6 +228,14 @@ export class NbdSession {
     this.reply(option, type, new TextEncoder().encode(reason.slice(0, REASON_LENGTH_MAX)));
   }
 
+  #refuseUnknown(option: number, name: string): void {
+    const why = this.#exports.whyNot?.(name);
+    const what = JSON.stringify(name);
+    const reason =
+      why === undefined ? `there is no export ${what}` : `the export ${what} is not served: ${why}`;
+    this.refuse(option, NBD_REP_ERR_UNKNOWN, reason);
+  }
+
   list(option: number, data: Uint8Array): void {
     if (data.byteLength !== 0) {
       this.refuse(option, NBD_REP_ERR_INVALID, "LIST takes no data");
@@ -269,7 +279,7 @@ export class NbdSession {
     }
     const found = this.#exports.find(asked.name);
     if (found === undefined) {
-      this.refuse(option, NBD_REP_ERR_UNKNOWN, `there is no export ${JSON.stringify(asked.name)}`);
+      this.#refuseUnknown(option, asked.name);
       return;
     }
     const flags = this.#flagsOf(found, asked.name);
@@ -327,7 +337,7 @@ export class NbdSession {
     }
     const found = this.#exports.find(asked.name);
     if (found === undefined) {
-      this.refuse(option, NBD_REP_ERR_UNKNOWN, `there is no export ${JSON.stringify(asked.name)}`);
+      this.#refuseUnknown(option, asked.name);
       return;
     }
     const contexts = contextsOf(found).filter(({ name }) => isWanted(name, asked.queries, choosing));

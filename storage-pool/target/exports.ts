@@ -20,6 +20,8 @@ export class Exports {
   readonly #snapshots = new Map<string, NbdExport>();
   /** By the volume's number: what one may take, whatever it is called. */
   readonly #shares = new Map<number, VolumeShare>();
+  /** Volumes that there are and that are not served; of which pool, and why. */
+  readonly #refused = new Map<string, { readonly pool: string; readonly why: string }>();
   readonly #turns: Turns;
 
   constructor(turns: Turns) {
@@ -40,6 +42,10 @@ export class Exports {
   }
 
   serve(volume: Volume): void {
+    if (volume.locked) {
+      this.#refused.set(volume.name, { pool: "", why: "it is encrypted, and its key is not known" });
+      return;
+    }
     const target = new NbdExport(
       shownName(volume.name),
       "Plinth volume",
@@ -47,7 +53,21 @@ export class Exports {
       false,
       this.shareOf(volume),
     );
+    this.#refused.delete(volume.name);
     this.#served.set(volume.name, { volume, target });
+  }
+
+  /** Who asks for one of these volumes of a pool is told why it is not served; `reasons` by its number. */
+  refuse(
+    pool: string,
+    volumes: readonly Pick<Volume, "id" | "name">[],
+    reasons: ReadonlyMap<number, string>,
+  ): void {
+    for (const [name, refused] of this.#refused) if (refused.pool === pool) this.#refused.delete(name);
+    for (const { id, name } of volumes) {
+      const why = reasons.get(id);
+      if (why !== undefined) this.#refused.set(name, { pool, why });
+    }
   }
 
   /** A volume that is offered, and those of its snapshots that somebody asked for. */
@@ -62,6 +82,7 @@ export class Exports {
   /** A volume with its snapshots is not offered any more; returns the devices that clients may still use. */
   unserve(name: string): BlockDevice[] {
     const devices = this.devicesOf({ name });
+    this.#refused.delete(name);
     for (const key of this.#snapshots.keys()) if (key.startsWith(`${name}@`)) this.#snapshots.delete(key);
     this.#served.delete(name);
     return devices;
@@ -85,6 +106,7 @@ export class Exports {
     return {
       open,
       find: open,
+      whyNot: (name) => this.#whyNot(name),
       list: () => [...this.#served.values()].map(({ target }) => (readOnly ? views.of(target) : target)),
     };
   }
@@ -96,15 +118,23 @@ export class Exports {
       const target = this.#find(name);
       return readOnly && target !== undefined ? views.of(target) : target;
     };
+    const chosen = (asked: string): string | undefined =>
+      asked === "" ? names[0] : names.find((each) => shownName(each) === shownName(asked));
     const open = (asked: string): NbdExport | undefined => {
-      const name = asked === "" ? names[0] : names.find((each) => shownName(each) === shownName(asked));
+      const name = chosen(asked);
       return name === undefined ? undefined : view(name);
     };
     return {
       open,
       find: open,
+      whyNot: (asked) => this.#whyNot(chosen(asked) ?? ""),
       list: () => names.map(view).filter((target) => target !== undefined),
     };
+  }
+
+  #whyNot(name: string): string | undefined {
+    const [volume = ""] = name.split("@");
+    return (this.#refused.get(volume) ?? this.#refused.get(DEFAULT_NAMESPACE + volume))?.why;
   }
 
   /** `namespace/volume`, `volume` of the default namespace, and `…@snapshot` read-only. */

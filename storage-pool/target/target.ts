@@ -182,6 +182,7 @@ export class Target {
       throw thrown;
     }
     this.#pools.set(opening.name, pool);
+    this.#exports.refuse(opening.name, opening.volumes, pool.damaged);
     for (const volume of pool.volumes.values()) this.#serve(volume);
     for (const { index, draining, missing } of opening.disks) {
       if (draining && missing === undefined) pool.disks.drain(index);
@@ -218,6 +219,7 @@ export class Target {
     if (reopened) for (let breath = 0; breath < LAST_BREATHS && this.server.endBreath(); breath++);
     this.#syncer.drain();
     for (const volume of pool.volumes.values()) this.#unserve(volume.name, reopened);
+    this.#exports.refuse(name, [], pool.damaged);
     this.#pools.delete(name);
     pool.close();
   }
@@ -319,7 +321,7 @@ export class Target {
   }
 
   #serve(volume: Volume): void {
-    if (volume.deletedAtMs === 0 && !volume.locked) this.#exports.serve(volume);
+    if (volume.deletedAtMs === 0) this.#exports.serve(volume);
   }
 
   #unserve(name: string, parked = false): void {

@@ -260,7 +260,7 @@ test("a disk's directory that is removed under the daemon is missed by name at o
     damage: expect.stringMatching(/^its log may have ended on a disk that was given up/) as string,
   };
   expect(await held("idle")).toMatchObject({ damageCode: "VOLUME_DAMAGED", ...ended });
-  expect(await io("idle", "read 0 4k")).toContain("not available");
+  expect(await io("idle", "read 0 4k")).toMatch(/the export "idle" is not served: its log may/);
   expect(await io("pair", "read -P 8 1M 64k")).not.toMatch(/Pattern|error|failed/);
   expect(await storage.plinth("volume", "accept", "idle")).toContain("idle is served as it was");
   expect(await io("idle", "read -P 0 0 64M")).not.toMatch(/Pattern|error|failed/);
