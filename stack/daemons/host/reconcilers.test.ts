@@ -57,6 +57,8 @@ class FakeStoraged {
   asked = 0;
   drifts = false;
   lostRanges: readonly object[] = [];
+  /** Why volumes are not served. */
+  unserved: { damage?: string; damageCode?: string } = {};
   readonly pools = new Map<string, string[]>();
   readonly volumes = new Map<string, FakeVolume>();
   readonly methods: Record<string, ControlMethod> = {
@@ -136,6 +138,7 @@ class FakeStoraged {
       allocatedBytes: 4096 + this.#drift(),
       snapshots: list,
       lostRanges,
+      ...this.unserved,
     };
   }
 }
@@ -366,6 +369,21 @@ describe("StorageReconciler", () => {
       "the volume to go",
       volumeIs((volume) => volume === undefined),
     );
+  });
+
+  it("tells a volume that waits for a disk from a damaged one, also when the one becomes the other", async () => {
+    const storaged = new FakeStoraged();
+    await serve(storaged.methods);
+    await startStorage(FAST_CLOCK);
+    await createVolume();
+    const ready = (reason: string) => volumeIs((volume) => volumeReady(volume)?.reason === reason);
+    await until("the volume", ready("Available"));
+    storaged.unserved = { damage: "it waits for /a, which is missing", damageCode: "DISK_MISSING" };
+    await until("what it waits for", ready("DiskMissing"));
+    storaged.unserved = { damage: "its log may have ended there", damageCode: "VOLUME_DAMAGED" };
+    await until("the damage", ready("Damaged"));
+    storaged.unserved = {};
+    await until("the volume to be served", ready("Available"));
   });
 
   it("shows a refusal of the pool in its own words", async () => {

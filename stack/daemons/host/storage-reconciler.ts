@@ -285,14 +285,16 @@ export class StorageReconciler {
     for (const facts of all) {
       const volume = this.#volumeOf(facts.name);
       if (volume?.status?.phase === undefined || volume.metadata.deletionTimestamp !== undefined) continue;
+      const unserved = facts.damage ?? facts.locked;
       const differs =
         volume.status.allocatedBytes !== facts.allocatedBytes ||
         volume.status.sizeBytes !== facts.sizeBytes ||
-        (volume.status.phase === "Failed") !== (facts.damage !== undefined || facts.locked !== undefined) ||
+        (volume.status.phase === "Failed") !== (unserved !== undefined) ||
+        (unserved !== undefined && conditionOf(volume, "Ready")?.message !== unserved) ||
         volume.status.promisedBytes !== facts.promisedBytes ||
         volume.status.historyBytes !== facts.historyBytes ||
         hasMovedOn(volume.status.rewindFrom, facts.rewindFrom) ||
-        volume.status.conditions?.find(({ type }) => type === "Intact")?.message !== intact(facts).message;
+        conditionOf(volume, "Intact")?.message !== intact(facts).message;
       if (differs) await this.#showVolume(volume, facts);
     }
     for (const pool of this.#pools.list()) this.#queue.add(`StoragePool ${pool.metadata.name}`);
@@ -410,6 +412,10 @@ function rewindable({ rewindFrom, rewindShort }: VolumeFacts) {
   if (rewindShort !== true) return { type, status: "True", reason: "Kept", message: "" } as const;
   const message = `only from ${rewindFrom} on: the pool was short of room`;
   return { type, status: "True", reason: "Shortened", message } as const;
+}
+
+function conditionOf({ status }: Volume, type: string) {
+  return status?.conditions?.find((each) => each.type === type);
 }
 
 /** "namespace/volume@snapshot", as the pool has them. */
