@@ -202,16 +202,16 @@ export class ConnectionTable {
   }
   /**
    * A connection is about to begin, `behind` others, and the hash of what answers to it is known: brings the lines in that
-   * it will need, so that for all of a burst they come at once.
+   * it will need, so that for all of a burst they come at once. The free entry is written to, where it means nothing yet: to
+   * read a page that was never written would be a fault of its own.
    */
   expect(hash: number, behind: number): void {
     const next = this.#freeCount - 1 - behind;
-    let touched = this.#index[(((hash << 1) & this.#indexMask) + 1) | 0]!;
-    if (next >= 0) {
-      const at = this.#free[next]! << 5;
-      touched |= this.tuples[at]! | this.tuples[at + 16]!;
-    }
-    this.touched |= touched;
+    this.touched |= this.#index[(((hash << 1) & this.#indexMask) + 1) | 0]!;
+    if (next < 0) return;
+    const at = this.#free[next]! << 5;
+    this.tuples[at] = 0;
+    this.tuples[at + 16] = 0;
   }
 
   /** Of no meaning: it keeps the compiler from dropping the touching. */

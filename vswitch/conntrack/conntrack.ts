@@ -317,8 +317,8 @@ export class Conntrack implements Tracker, PieceTracker {
     return this.#first.opened * 2;
   }
 
-  open(ct: CtProgram, zone: number, port: number, nowMs: number): boolean {
-    return this.#first.open(ct, zone, port, nowMs);
+  open(ct: CtProgram, zone: number, port: number, nowMs: number, key: Int32Array): boolean {
+    return this.#first.open(ct, zone, port, nowMs, key);
   }
 
   tell(found: number, state: number, key: Int32Array): void {

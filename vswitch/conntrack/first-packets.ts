@@ -7,7 +7,7 @@
 import { CT_STATE_NEW, CT_STATE_TRK } from "../../base/openflow/index.js";
 import type { PacketPool } from "../../base/packet/index.js";
 import { type CtProgram, FlowKey } from "../flow/index.js";
-import { writeTuple } from "./connection-key.js";
+import { markConnection, writeTuple } from "./connection-key.js";
 import type { ConnectionTable } from "./connection-table.js";
 import type { ConnectionTracker } from "./connection-tracker.js";
 import type { PlainIpv4 } from "./plain-ipv4.js";
@@ -57,17 +57,17 @@ export class FirstPackets {
     const { expectations } = this.#tracker;
     if (this.#table.find(tuple, EVER) >= 0 || expectations.find(tuple, nowMs) >= 0) return 0;
     this.#protocol = protocol;
-    if (ct.commit && !this.open(ct, zone, port, nowMs)) return 0;
+    if (ct.commit && !this.open(ct, zone, port, nowMs, null)) return 0;
     this.#tracker.start(nowMs);
     return CT_STATE_TRK | CT_STATE_NEW;
   }
 
-  /** See Tracker.open. */
-  open(ct: CtProgram, zone: number, port: number, nowMs: number): boolean {
+  /** See Tracker.open; without a key no mark or label can be given. */
+  open(ct: CtProgram, zone: number, port: number, nowMs: number, key: Int32Array | null): boolean {
     const table = this.#table;
     const tuple = this.#tuple;
     const { zones, peers } = this.#tracker;
-    if (ct.nat !== null || ct.program !== null || ct.alg !== 0) return false;
+    if (ct.nat !== null || ct.alg !== 0 || (key === null && ct.program !== null)) return false;
     if (zone !== zoneOf(tuple[T_KIND]!) || !table.hasRoom) return false;
     const limit = zones.limitOf(zone);
     if (limit > 0 && table.zoneCount(zone) >= limit) return false;
@@ -78,6 +78,7 @@ export class FirstPackets {
     const state = isTcp ? T.TCP_SYN_SENT : T.UDP_FIRST;
     const connection = table.add(tuple, reply, port, state, nowMs, zones.timeoutMs(zone, state));
     if (isTcp) peers.open(connection, this.#segment);
+    if (key !== null) markConnection(table, connection, key, ct, false);
     this.opened = connection;
     return true;
   }

@@ -54,6 +54,11 @@ const seen = fc.constantFrom<readonly OxmEntry[]>(
   [IP, field("ct_zone", 2)],
   [IP, field("ct_nw_src", 0x0a000003), field("ct_state", 0x21, 0x21)],
 );
+const sourceAsLabel: Action = {
+  type: "move",
+  source: { field: "ipv4_src", offset: 0, bits: 32 },
+  destination: { field: "ct_label", offset: 16, bits: 32 },
+};
 const committed = ct(true, 1, undefined);
 const behind = fc.constantFrom<readonly Action[]>(
   [],
@@ -68,6 +73,8 @@ const behind = fc.constantFrom<readonly Action[]>(
   [ct(true, 2, undefined), output(2)],
   [committed, ct(true, 2, undefined), output(2)],
   [ct(true, 1, undefined, mark(1)), output(2)],
+  [ct(true, 1, undefined, mark(1), sourceAsLabel), output(2)],
+  [ct(true, 1, undefined, sourceAsLabel), output(OFPP_NORMAL)],
   [ct(true, 1, undefined, masquerade), output(2)],
   [{ ...committed, force: true } as Action, output(2)],
   [{ type: "dec_nw_ttl" }, committed, output(2)],

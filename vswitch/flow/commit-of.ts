@@ -1,4 +1,4 @@
-// Whether all that a recorded verdict does is to commit connections as they are and to put packets out: then the packets
+// Whether all that a recorded verdict does is to commit connections and to put packets out as they are: then the packets
 // of a burst may be committed one by one and put out together. Thread: datapath worker.
 import { OFPP_MAX, OFPP_NORMAL } from "../../base/openflow/index.js";
 import { ALG_NONE } from "./ct-program.js";
@@ -9,8 +9,8 @@ import type { VerdictRecorder } from "./verdict-recorder.js";
 export function commitOf({ code, length, cts, isLive, isMetered }: VerdictRecorder): Commit | null {
   const ct = cts[0];
   if (!isLive || isMetered || ct === undefined || cts.length > 1) return null;
-  // Mark and label, other addresses, and a side of the conversation that is to be expected need the packet's key.
-  const isPlain = ct.program === null && ct.nat === null && ct.alg === ALG_NONE && !ct.force;
+  // Other addresses, and a side of the conversation that is to be expected, are for the long way.
+  const isPlain = ct.nat === null && ct.alg === ALG_NONE && !ct.force;
   if (!ct.commit || ct.zone < 0 || !isPlain) return null;
   let [tableId, flowIndex] = [-1, -1];
   let found: Commit | null = null;

@@ -169,7 +169,7 @@ export class CtRunner {
       let next = id >= 0 ? cache.verdicts[id]! : verdict;
       if (id >= 0) {
         this.ruleHits++;
-        if (this.#commits(next, packet, found, isMet, code[tail + 3]!, nowMs)) {
+        if (this.#commits(next, verdict, packet, found, isMet, false, nowMs)) {
           this.hits++;
           this.#put(next, packets, i, code[tail + 3]!, true);
           return;
@@ -207,20 +207,17 @@ export class CtRunner {
         packets[i] = packet;
         this.hits++;
         next = cache.verdicts[entered]!;
-        const isDone = this.#commits(next, packet, found, isMet, code[tail + 3]!, nowMs);
+        const isDone = this.#commits(next, verdict, packet, found, isMet, true, nowMs);
         this.#put(next, packets, i, code[tail + 3]!, isDone);
         return;
       }
       this.hits++;
-      verdict = next;
       inPort = code[tail + 3]!;
-      if (verdict.isLive) {
+      if (next.isLive) {
         this.#flush(packets);
-        hand.packet = packet;
-        replay.readKey(inPort);
-        replay.loadPipeline(code, tail);
-        tracker.tell(found, state, hand.key);
+        this.#loadKey(verdict, packet, found, state);
       }
+      verdict = next;
       if (verdict.tail < 0) {
         this.#put(verdict, packets, i, inPort, false);
         return;
@@ -282,23 +279,39 @@ export class CtRunner {
     return rules.find(rules.guess(ahead, NEW), ahead, NEW, cache.generation, keys, row);
   }
 
-  /** Does to connections what the verdict does, where an output is all besides; false: nothing has been done. */
+  /**
+   * Does to connections what the verdict does, where an output is all besides; false: nothing has been done. The packet has
+   * come by `ahead`, and its key is in hand if `hasKey`.
+   */
   #commits(
     { commit }: Verdict,
+    ahead: Verdict,
     packet: number,
     found: number,
     isMet: boolean,
-    inPort: number,
+    hasKey: boolean,
     nowMs: number,
   ): boolean {
-    const { tracker } = this.#modules;
+    const { tracker, hand } = this.#modules;
+    const inPort = ahead.code[ahead.tail + 3]!;
     if (commit === null || commit.port === inPort) return false;
     const { ct } = commit;
-    const isDone = isMet
-      ? tracker.open(ct, ct.zone, inPort, nowMs)
-      : found >= 0 && tracker.pass(packet, found, ct, ct.zone, nowMs) !== 0;
+    let isDone = false;
+    if (isMet) {
+      if (!hasKey && ct.program !== null) this.#loadKey(ahead, packet, found, NEW);
+      isDone = tracker.open(ct, ct.zone, inPort, nowMs, hand.key);
+    } else if (found >= 0) isDone = tracker.pass(packet, found, ct, ct.zone, nowMs) !== 0;
     if (isDone) this.commits++;
     return isDone;
+  }
+
+  /** Makes the key in hand what it is when the packet goes on behind `ahead`. */
+  #loadKey({ code, tail }: Verdict, packet: number, found: number, state: number): void {
+    const { hand, replay, tracker } = this.#modules;
+    hand.packet = packet;
+    replay.readKey(code[tail + 3]!);
+    replay.loadPipeline(code, tail);
+    tracker.tell(found, state, hand.key);
   }
 
   /** Packet i fares as `verdict` says; its key is in hand if that is live, unless `isDone`: what it does to connections. */

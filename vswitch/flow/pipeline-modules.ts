@@ -100,9 +100,10 @@ export interface Tracker {
    */
   meet(packet: number, ct: CtProgram, zone: number, port: number, nowMs: number): number;
   /**
-   * Commits the packet that was met last, as track() would with `ct`. False: nothing has been done, it is to be tracked.
+   * Commits the packet that was met last, as track() would with `ct`; of its key, told of it, mark and label are changed
+   * where `ct` does. False: nothing has been done, it is to be tracked.
    */
-  open(ct: CtProgram, zone: number, port: number, nowMs: number): boolean;
+  open(ct: CtProgram, zone: number, port: number, nowMs: number, key: Int32Array): boolean;
   /** What that packet, or one that meet() has committed itself, belongs to from then on; as `found`. */
   readonly opened: number;
   /** Sets the ct words of `key` to the connection that `found` names, or (−1) to what the packet met last is, and `state`. */

@@ -27,7 +27,7 @@ export const PIPELINE_WORDS = KEY_WORDS - K_PIPELINE;
 export const V_CT_HEAD = 4;
 export const V_CT_WORDS = V_CT_HEAD + PIPELINE_WORDS + 1;
 
-/** A live ct() that may commit a connection as it is, and one output: all that happens to a packet. */
+/** A live ct() that commits a connection whose packets stay as they are, and one output: all that happens to a packet. */
 export interface Commit {
   readonly ct: CtProgram;
   /** OFPP_NORMAL, or one that is no reserved one. */
