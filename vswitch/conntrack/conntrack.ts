@@ -31,7 +31,6 @@ import { FRAGMENT_HELD, FRAGMENT_REFUSED, FragmentTable, type WholeDatagram } fr
 import { KnownPackets } from "./known-packets.js";
 import { CONNECTIONS_MAX } from "./limits.js";
 import { ObservedPacket } from "./observed-packet.js";
-import { PlainIpv4 } from "./plain-ipv4.js";
 import { KIND_ERROR, KIND_INVALID, readAddresses, readTuple } from "./read-tuple.js";
 import { kindOf, T_KIND, T_PORTS, TCP } from "./tuple.js";
 import { type ConntrackSettings, type ConntrackStatus, Zones } from "./zones.js";
@@ -82,9 +81,8 @@ export class Conntrack implements Tracker, PieceTracker {
     this.fragments = new FragmentTable(pool);
     this.#going = new FragmentRelease(pool, this.fragments, this.#observed.datagram);
     this.#verifyChecksums = options.verifyChecksums ?? true;
-    const plain = new PlainIpv4(pool, this.#verifyChecksums);
-    this.#known = new KnownPackets(pool, this.#tracker, plain);
-    this.#first = new FirstPackets(pool, this.#tracker, plain);
+    this.#known = new KnownPackets(pool, this.#tracker, this.#verifyChecksums);
+    this.#first = new FirstPackets(pool, this.#tracker, this.#verifyChecksums);
   }
 
   get size(): number {

@@ -25,7 +25,7 @@ import {
   SEEN_REPLY,
 } from "./connection-table.js";
 import type { ConnectionTracker } from "./connection-tracker.js";
-import type { PlainIpv4 } from "./plain-ipv4.js";
+import { PlainSums } from "./plain-sums.js";
 import { SEGMENT_VALID } from "./tcp.js";
 import { ACK, FIN, RST, Segment, SYN } from "./tcp-segment.js";
 import { STATE_NONE } from "./timeouts.js";
@@ -34,6 +34,7 @@ import { TRANSLATED } from "./translator.js";
 import { kindOf, T_DST, T_KIND, T_PORTS, T_SRC, TCP, UDP } from "./tuple.js";
 
 const WATCHED = FLAG_FTP | FLAG_TFTP;
+const TYPE_IPV4 = 0x0800;
 const ETHERNET_SIZE = 14;
 const TAG_SIZE = 4;
 const IPV4_SIZE = 20;
@@ -42,14 +43,17 @@ export class KnownPackets {
   readonly #pool: PacketPool;
   readonly #tracker: ConnectionTracker;
   readonly #table: ConnectionTable;
-  readonly #plain: PlainIpv4;
+  readonly #verify: boolean;
+  readonly #sums: PlainSums;
   readonly #segment = new Segment();
 
-  constructor(pool: PacketPool, tracker: ConnectionTracker, plain: PlainIpv4) {
+  /** `verify`: transport checksums are looked at. */
+  constructor(pool: PacketPool, tracker: ConnectionTracker, verify: boolean) {
     this.#pool = pool;
     this.#tracker = tracker;
     this.#table = tracker.table;
-    this.#plain = plain;
+    this.#verify = verify;
+    this.#sums = new PlainSums(pool);
   }
 
   /** See Tracker.seek. */
@@ -101,16 +105,32 @@ export class KnownPackets {
     if (table.stateOf(connection) === STATE_NONE || table.expiryOf(connection) <= nowMs) return 0;
     const flags = table.flagsOf(connection);
     if ((flags & WATCHED) !== 0 || (ct.commit && (ct.force || ct.program !== null))) return 0;
-    const plain = this.#plain;
-    if (!plain.read(packet)) return 0;
-    const { l3, protocol } = plain;
-    if (!this.#isOf(found, l3, kindOf(false, protocol, zone)) || !plain.headerIsSound()) return 0;
+    const { view, offset, length, checksumStart } = this.#pool;
+    const start = offset[packet]!;
+    let l3 = start + ETHERNET_SIZE;
+    let type = view.getUint16(l3 - 2);
+    if (type === 0x8100 || type === 0x88a8) {
+      l3 += TAG_SIZE;
+      type = view.getUint16(l3 - 2);
+    }
+    const end = start + length[packet]!;
+    if (type !== TYPE_IPV4 || (l3 & 1) !== 0 || end - l3 < IPV4_SIZE) return 0;
+    const first = view.getInt32(l3);
+    const total = first & 0xffff;
+    // Without options, in one piece.
+    if (first >>> 24 !== 0x45 || l3 + total > end || (view.getUint16(l3 + 6) & 0x3fff) !== 0) return 0;
+    const protocol = view.getUint8(l3 + 9);
+    if (!this.#isOf(found, l3, kindOf(false, protocol, zone))) return 0;
+    if (!this.#sums.headerIsSound(l3)) return 0;
+    const size = total - IPV4_SIZE;
+    // A checksum that is left to hardware is not there yet.
+    const verify = this.#verify && checksumStart[packet] === 0;
     let established: boolean;
     if (protocol === TCP) {
-      if (!this.#passSegment(found)) return 0;
+      if (!this.#passSegment(found, l3, size, verify)) return 0;
       established = true;
     } else if (protocol === UDP) {
-      if (!plain.isDatagram()) return 0;
+      if (!this.#sums.datagramIsSound(l3, size, verify)) return 0;
       established = (flags & SEEN_REPLY) !== 0 || (found & 1) === REPLY;
     } else return 0;
     this.#tracker.advance(protocol, connection, found & 1, nowMs);
@@ -124,7 +144,7 @@ export class KnownPackets {
     return state | translationBit((flags & FLAG_SNAT) !== 0, found & 1);
   }
 
-  /** Whether the packet has the tuple that `found` names. */
+  /** Whether the packet has the tuple that `found` names. It holds ports: size is checked behind. */
   #isOf(found: number, l3: number, kind: number): boolean {
     const { tuples } = this.#table;
     const { view } = this.#pool;
@@ -138,11 +158,22 @@ export class KnownPackets {
   }
 
   /** A segment of an open connection: whole, sound, and where its ends can be. */
-  #passSegment(found: number): boolean {
-    const plain = this.#plain;
-    if ((plain.flags() & (SYN | FIN | RST | ACK)) !== ACK || !plain.isSegment(this.#segment)) return false;
+  #passSegment(found: number, l3: number, size: number, verify: boolean): boolean {
+    const { view } = this.#pool;
+    const l4 = l3 + IPV4_SIZE;
+    if (size < 20) return false;
+    const headerSize = (view.getUint8(l4 + 12) >>> 4) << 2;
+    const flags = view.getUint8(l4 + 13);
+    if ((flags & (SYN | FIN | RST | ACK)) !== ACK) return false;
+    if (!this.#sums.segmentIsSound(l3, size, headerSize, verify)) return false;
+    const segment = this.#segment;
+    segment.flags = flags;
+    segment.sequence = view.getInt32(l4 + 4);
+    segment.acknowledgement = view.getInt32(l4 + 8);
+    segment.window = view.getUint16(l4 + 14);
+    segment.size = size - headerSize;
     const { peers, checkSequence } = this.#tracker;
-    return peers.pass(found >> 1, found & 1, this.#segment, checkSequence, false) === SEGMENT_VALID;
+    return peers.pass(found >> 1, found & 1, segment, checkSequence, false) === SEGMENT_VALID;
   }
 
   /** Makes the packet what the other side of its connection expects. */

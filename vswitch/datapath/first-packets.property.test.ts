@@ -22,7 +22,7 @@ const PSH = 8;
 const ACK = 16;
 const ECE_CWR = 0xc0;
 const SLOTS = 256;
-const BURSTS = 12;
+const BURSTS = 8;
 const CONVERSATIONS = 300;
 
 const IP = field("eth_type", 0x800);
@@ -210,9 +210,9 @@ it("frames that begin connections fare by rules as by the tables, and begin the 
         commits += cached.bridge.bursts.commits;
       },
     ),
-    { numRuns: 40 },
+    { numRuns: 20 },
   );
-  expect(commits).toBeGreaterThan(2000);
+  expect(commits).toBeGreaterThan(500);
 });
 
 /** Somebody has announced a connection: UDP from whatever port of a client. */

@@ -169,7 +169,7 @@ export class CtRunner {
       let next = id >= 0 ? cache.verdicts[id]! : verdict;
       if (id >= 0) {
         this.ruleHits++;
-        if (this.#commits(next, verdict, packet, found, isMet, false, nowMs)) {
+        if (next.commit !== null && this.#commits(next, verdict, packet, found, isMet, false, nowMs)) {
           this.hits++;
           this.#put(next, packets, i, code[tail + 3]!, true);
           return;
@@ -349,8 +349,8 @@ export class CtRunner {
 
   /**
    * The packet in hand goes on through the tables from the ct() that ends `verdict`; with a `state` it has been tracked,
-   * and is of `tracked`, or (−1) was met. `isKnown`: a stage says that there is no verdict. Returns the verdict that it is to have, and −1
-   * when it has ended.
+   * and is of `tracked`, or (−1) was met. `isKnown`: a stage says that there is no verdict. Returns the verdict that it is
+   * to have, and −1 when it has ended.
    */
   #goOn(
     verdict: Verdict,
