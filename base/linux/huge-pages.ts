@@ -14,7 +14,7 @@ export const HUGE_PAGE_BYTES = 2 * 1024 * 1024;
  * kernel may have to make room for them, for which packets would wait. False where it has none, or the array not as much
  * as one whole.
  */
-export function adviseHugePages(array: Int32Array | Float64Array): boolean {
+export function adviseHugePages(array: Int32Array): boolean {
   const address = addressOf(array);
   const from = Math.ceil(address / HUGE_PAGE_BYTES) * HUGE_PAGE_BYTES;
   const to = Math.floor((address + array.byteLength) / HUGE_PAGE_BYTES) * HUGE_PAGE_BYTES;

@@ -95,9 +95,7 @@ export class ConnectionTable {
     this.#bytes = memory.bytes;
     this.#times = memory.times;
     this.epochs = new Int32Array(capacity);
-    this.#dueMs = new Float64Array(capacity);
-    adviseHugePages(this.#dueMs);
-    this.#dueMs.fill(Number.POSITIVE_INFINITY);
+    this.#dueMs = new Float64Array(capacity).fill(Number.POSITIVE_INFINITY);
     this.#ports = memory.halves;
     this.#index = new Int32Array(capacity * 8);
     adviseHugePages(this.#index);
