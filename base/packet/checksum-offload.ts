@@ -3,6 +3,7 @@
 // Source: VIRTIO 1.2, 5.1.6.2; RFC 1071, 768, 9293, 8200 8.1. Thread: the packet's. Hot: yes.
 import { addToSum, finishSum } from "../wire/index.js";
 import type { PacketPool } from "./packet-pool.js";
+import { foldSum, swapped } from "./word-sum.js";
 
 const TCP = 6;
 const UDP = 17;
@@ -80,7 +81,11 @@ export function completeChecksum(pool: PacketPool, packet: number): void {
   const l3 = networkStart(pool, packet, start);
   const frameEnd = (pool.offset[packet] as number) + (pool.length[packet] as number);
   const end = l3 < 0 ? frameEnd : datagramEnd(pool, packet, l3);
-  const sum = finishSum(addToSum(bytes, start, end - start, 0));
+  // Headers stand at even places but behind what a guest made odd.
+  const sum =
+    (start & 1) === 0
+      ? ~swapped(foldSum(pool.sums.of(start, end - start))) & 0xffff
+      : finishSum(addToSum(bytes, start, end - start, 0));
   // Zero would say that UDP has no checksum.
   put(bytes, start + offset, sum === 0 && offset === UDP_CHECKSUM_OFFSET ? 0xffff : sum);
   pool.checksumStart[packet] = 0;

@@ -1,6 +1,7 @@
 // Packets and ports: the pool, the batch, the Port contract and the ports that need no operating system.
 export { Batch } from "./batch.js";
 export { completeChecksum, primeChecksum } from "./checksum-offload.js";
+export { Coalescer } from "./coalescing.js";
 export { type Faults, FaultyPort, type FaultyPortOptions } from "./faulty-port.js";
 export { bytesOf, type HandedPort, HandedReader, handedInvalid, textOf } from "./handed-port.js";
 export {
@@ -65,3 +66,4 @@ export {
   wireLength,
   writeNetHeader,
 } from "./virtio-net-header.js";
+export { isSumRight, swapped, WordSum } from "./word-sum.js";

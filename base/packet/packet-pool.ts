@@ -22,6 +22,7 @@ import {
   REFERENCES_MAX,
   SLOT_SIZE,
 } from "./limits.js";
+import { WordSum } from "./word-sum.js";
 
 export interface PacketPoolOptions {
   /** Packets in the pool; POOL_SLOTS when absent. */
@@ -62,6 +63,8 @@ export class PacketPool {
   readonly bytes: Uint8Array;
   /** The same memory, for big-endian reads. */
   readonly view: DataView;
+  /** Sums over it. */
+  readonly sums: WordSum;
   /** Per packet: arena offset of the first byte of the frame. */
   readonly offset: Int32Array;
   /** Per packet: bytes in the frame. */
@@ -109,6 +112,7 @@ export class PacketPool {
     this.bytes = options.arena ?? new Uint8Array(end);
     assert(this.bytes.byteLength >= end, "the arena holds every slot");
     this.view = new DataView(this.bytes.buffer, this.bytes.byteOffset, this.bytes.byteLength);
+    this.sums = new WordSum(this.bytes);
     const count = this.slots + largeSlots;
     const { shared } = options;
     assert(

@@ -1,9 +1,8 @@
 // Lengths and checksums of plain IPv4 datagrams, without options and in one piece, for the short ways through connection
 // tracking. The caller has seen that the IP header at `l3` and `size` bytes behind it lie within the packet.
 // Source: RFC 791, 768, 9293 (lengths), 1071 (checksums). Thread: datapath worker. Hot: yes.
-import type { PacketPool } from "../../base/packet/index.js";
+import { isSumRight, type PacketPool, swapped, type WordSum } from "../../base/packet/index.js";
 import { TCP, UDP } from "./tuple.js";
-import { isSumRight, swapped, WordSum } from "./word-sum.js";
 
 const IPV4_SIZE = 20;
 
@@ -13,7 +12,7 @@ export class PlainSums {
 
   constructor(pool: PacketPool) {
     this.#pool = pool;
-    this.#sum = new WordSum(pool);
+    this.#sum = pool.sums;
   }
 
   /** Whether the IP header's checksum is right. */

@@ -17,6 +17,7 @@ import {
 } from "../../base/packet/index.js";
 import { waitFor } from "../../base/time/index.js";
 import { GuestWindow } from "../../base/virtio/index.js";
+import { checksum } from "../../base/wire/index.js";
 import { tcpFrame } from "../testing/frames.js";
 import { SystemPort, TapPort } from "./index.js";
 
@@ -112,6 +113,38 @@ describe.each([
     }
     expect(pool.available).toBe(256);
     expect(pool.availableLarge).toBe(128);
+  });
+
+  it("and one over its device give segments that follow each other to the host as one", async () => {
+    const name = `pg${process.pid % 100000}`;
+    process.env["PLINTH_IO_URING"] = isOn;
+    if (!probeFacility("tap").available || (isOn === "1" && probeIoUring() !== undefined)) return;
+    const tap = new TapPort({ name, pool, mtu: 1500 });
+    const device = new SystemPort({ name, pool, window });
+    try {
+      const batch = new Batch();
+      for (const [from, to] of [
+        [tap, device],
+        [device, tap],
+      ] as const) {
+        for (let i = 0; i < 20; i++) {
+          const more = { sequence: 1000 + i * SEGMENT_SIZE };
+          const frame = tcpFrame(ENDS, 0x10, new Uint8Array(SEGMENT_SIZE).fill(i), more);
+          frame.set([0, i, 0, 0, frame[22] as number, frame[23] as number, 0, 0], 18);
+          new DataView(frame.buffer).setUint16(24, checksum(frame, 14, 20));
+          batch.push(pool.allocateFrom(frame));
+        }
+        from.tx(batch);
+        const [whole] = await take(to, 1);
+        expect([whole?.segmentSize, whole?.frame.byteLength]).toEqual([SEGMENT_SIZE, 54 + 20 * SEGMENT_SIZE]);
+        for (let i = 0; i < 20; i++) expect(whole?.frame[54 + i * SEGMENT_SIZE]).toBe(i);
+        expect(from.stats[TX_PACKETS]).toBe(1);
+      }
+    } finally {
+      device.close();
+      tap.close();
+    }
+    expect([pool.available, pool.availableLarge]).toEqual([256, 128]);
   });
 
   it("and one over its device go to another process with every frame that was not taken yet", async () => {

@@ -23,6 +23,7 @@ import {
 import {
   BATCH_SIZE,
   type Batch,
+  Coalescer,
   createPortCounters,
   FRAME_SIZE_MAX,
   FRAME_SIZE_MIN,
@@ -73,6 +74,7 @@ export class SystemPort implements Port {
   readonly wakeFd: number;
   readonly offloads: number;
   readonly #pool: PacketPool;
+  readonly #coalescer: Coalescer;
   readonly #window: GuestWindow;
   /** Where in the window the socket's ring begins. */
   #ringAt = 0;
@@ -98,6 +100,7 @@ export class SystemPort implements Port {
     this.offloads = qdiscBypass ? OFFLOAD_CHECKSUM : OFFLOAD_ALL;
     this.name = name;
     this.#pool = pool;
+    this.#coalescer = new Coalescer(pool);
     this.#window = window;
     this.#arena = addressOf(pool.bytes);
     this.wakeFd = this.#epoll.fd;
@@ -163,6 +166,7 @@ export class SystemPort implements Port {
       batch.freeAll(pool);
       return;
     }
+    if (!this.#qdiscBypass) this.#coalescer.merge(batch);
     let ready = 0;
     for (let i = 0; i < batch.length; i++) {
       const packet = batch.packets[i] as number;

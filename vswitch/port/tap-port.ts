@@ -21,6 +21,7 @@ import {
 } from "../../base/linux/index.js";
 import {
   type Batch,
+  Coalescer,
   createPortCounters,
   type HandedPort,
   handedInvalid,
@@ -62,6 +63,8 @@ interface Loan {
   readonly queues: readonly number[];
 }
 
+/** Segments of both kinds may be put together for it. */
+const TSO = OFFLOAD_TSO4 | OFFLOAD_TSO6;
 /** Frames that wait for us: enough for the time that a busy machine keeps us from a processor. */
 const QUEUE_LENGTH = 4096;
 const IOVEC_SIZE = 16;
@@ -74,6 +77,7 @@ export class TapPort implements Port {
   linkUp = true;
   lastError = "";
   readonly #pool: PacketPool;
+  readonly #coalescer: Coalescer;
   readonly #arena: number;
   /** An iovec, where a call takes its address without garbage: that of a packet is no small integer. */
   readonly #vectorBlock = new MemoryBlock(IOVEC_SIZE, { isLow: true });
@@ -94,6 +98,7 @@ export class TapPort implements Port {
     const { name, pool, mac, mtu, queues = 1, persistent = false, handed } = options;
     this.name = name;
     this.#pool = pool;
+    this.#coalescer = new Coalescer(pool);
     this.#arena = addressOf(pool.bytes);
     if (handed !== undefined && handed.fds.length !== queues)
       throw handedInvalid("fds", `one for each of ${queues} queues`);
@@ -166,6 +171,7 @@ export class TapPort implements Port {
 
   tx(batch: Batch): void {
     const { stats } = this;
+    if ((this.offloads & TSO) === TSO) this.#coalescer.merge(batch);
     const pool = this.#pool;
     const fds = this.#fds;
     let sent = 0;

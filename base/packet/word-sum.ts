@@ -1,16 +1,14 @@
 // The Internet checksum by the machine's own words, for packets that are looked at often: four bytes at a time, in
 // little-endian order. A sum of ones' complement does not care for byte order as long as all of it is read alike.
-// Source: RFC 1071, 2 (B) and (C). Thread: datapath worker. Hot: yes.
-import type { PacketPool } from "../../base/packet/index.js";
-
+// Source: RFC 1071, 2 (B) and (C). Thread: the packets'. Hot: yes.
 export class WordSum {
   readonly #bytes: Uint8Array;
   readonly #halves: Uint16Array;
   readonly #words: Int32Array;
 
-  constructor(pool: PacketPool) {
-    const { buffer, byteOffset, byteLength } = pool.bytes;
-    this.#bytes = pool.bytes;
+  constructor(bytes: Uint8Array) {
+    const { buffer, byteOffset, byteLength } = bytes;
+    this.#bytes = bytes;
     this.#halves = new Uint16Array(buffer, byteOffset, byteLength >>> 1);
     this.#words = new Int32Array(buffer, byteOffset, byteLength >>> 2);
   }
@@ -50,11 +48,15 @@ export class WordSum {
   }
 }
 
+/** A sum in sixteen bits. */
+export function foldSum(sum: number): number {
+  sum = (sum & 0xffff) + (sum >>> 16);
+  return ((sum & 0xffff) + (sum >>> 16)) & 0xffff;
+}
+
 /** Whether a sum that covers its own checksum field says that nothing was changed on the way. */
 export function isSumRight(sum: number): boolean {
-  sum = (sum & 0xffff) + (sum >>> 16);
-  sum = (sum & 0xffff) + (sum >>> 16);
-  return sum === 0xffff;
+  return foldSum(sum) === 0xffff;
 }
 
 /** A 16-bit number as these sums count it. */
