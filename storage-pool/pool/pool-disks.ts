@@ -70,6 +70,7 @@ export class PoolDisks {
       throw storageError("LIMIT_REACHED", `a pool has at most ${DISKS_MAX} disks`);
     disks.push(disk);
     this.rebuild();
+    this.#emptyAll();
   }
 
   /** The pool counts as opened anew, as opening `epoch`; the disks on whose medium that is. */
@@ -124,6 +125,18 @@ export class PoolDisks {
     const disk = this.#drainable(index);
     disk.draining = true;
     return this.#empty(disk);
+  }
+
+  /** As the pool is opened: the disk was being drained. One that is not there is drained when it is back. */
+  resumeDrain(index: number): void {
+    const disk = this.disk(index);
+    disk.draining = true;
+    if (disk.online) this.#empty(disk);
+  }
+
+  /** There is another disk: maybe there is room now for what disks that are drained still hold. */
+  #emptyAll(): void {
+    for (const disk of this.#options.table.disks) if (disk.draining && disk.online) this.#empty(disk);
   }
 
   #empty(disk: Disk): number {
@@ -193,7 +206,7 @@ export class PoolDisks {
     jobs.cancel((job) => job.kind === "resync" && job.subject === back.file.path);
     this.#resync(back);
     this.rebuild();
-    if (back.draining) this.#empty(back);
+    this.#emptyAll();
   }
 
   /** Looks whether disks are where they were opened: of those that are not nothing is expected any more. Returns changed ones. */

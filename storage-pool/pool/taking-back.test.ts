@@ -36,6 +36,41 @@ function expectWholeWithout(memory: MemoryPool, disk: number, count: number, plu
   memory.missing.delete(disk);
 }
 
+test("a disk that was to be drained is drained when it is back", () => {
+  const memory = new MemoryPool(3);
+  fill(memory.createVolume(1, 64 * MIB, 2), 2000);
+  expect(memory.pool.volume(1).flush()).toBe(0);
+  memory.settle();
+  memory.missing.add(0);
+  memory.reopen().disks.resumeDrain(0);
+  expect(state(memory, 0)).toBe("missing");
+  expect(memory.comeBack(0)).toBe("");
+  expect(state(memory, 0)).toBe("draining");
+  memory.settle();
+  expect(memory.pool.usage().disks[0]?.segments).toBe(0);
+  memory.pool.disks.checkRemove(0, false);
+  expectFilled(memory.pool.volume(1), 2000);
+});
+
+test("a disk that is drained waits for others: the pool opens without them, and it goes on when there are any", () => {
+  const memory = new MemoryPool(2);
+  fill(memory.createVolume(1, 64 * MIB, 2), 2000);
+  expect(memory.pool.volume(1).flush()).toBe(0);
+  memory.settle();
+  memory.missing.add(1);
+  memory.reopen().disks.resumeDrain(0);
+  memory.settle();
+  expectFilled(memory.pool.volume(1), 2000);
+  expect(memory.comeBack(1)).toBe("");
+  memory.settle();
+  expect(memory.pool.usage().disks[0]?.segments).toBeGreaterThan(0);
+  memory.addDisk();
+  memory.settle();
+  expect(memory.pool.usage().disks.map((disk) => disk.state)).toEqual(["draining", "online", "online"]);
+  expect(memory.pool.usage().disks[0]?.segments).toBe(0);
+  expectFilled(memory.pool.volume(1), 2000);
+});
+
 test("a missing disk is taken back at work: copies that still count are kept and looked through, the others made anew", () => {
   const memory = new MemoryPool(2);
   fill(memory.createVolume(1, 64 * MIB, 2), 2500);

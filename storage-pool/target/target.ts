@@ -184,9 +184,7 @@ export class Target {
     this.#pools.set(opening.name, pool);
     this.#exports.refuse(opening.name, opening.volumes, pool.damaged);
     for (const volume of pool.volumes.values()) this.#serve(volume);
-    for (const { index, draining, missing } of opening.disks) {
-      if (draining && missing === undefined) pool.disks.drain(index);
-    }
+    for (const { index, draining } of opening.disks) if (draining) pool.disks.resumeDrain(index);
     return {
       damaged: Object.fromEntries(
         [...pool.damaged].map(([id, why]) => [

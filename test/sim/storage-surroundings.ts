@@ -175,11 +175,7 @@ export class Surroundings {
       throw new Error(`damaged: ${[...pool.damaged.values()].join("; ")}`);
     }
     if (this.keyId !== "") pool.keys.unlock(this.keyId, KEY);
-    for (const { index, draining } of this.disks) {
-      const disk = pool.disks.disk(index);
-      if (draining && disk.online && pool.table.disks.filter((each) => each.open).length > 1)
-        pool.disks.drain(index);
-    }
+    for (const { index, draining } of this.disks) if (draining) pool.disks.resumeDrain(index);
     return pool;
   }
 
