@@ -231,12 +231,19 @@ export class Datapath {
     this.#send(bridge, origin);
   }
 
-  /** Hands on what waits, so that it is known who answers for what enters a patch. */
+  /**
+   * Hands on what waits for patches, so that it is known who answers for it. What waits for other ports leaves at the end:
+   * whoever answers to it at once would overtake by another patch what is in this one.
+   */
   #send(bridge: Bridge, origin: FairTurn | null): void {
     if (this.#patches === 0) return;
-    bridge.flush();
-    const { slots } = bridge;
-    for (let p = 0; p < slots.length; p++) slots[p]!.patch?.peer?.assign(origin);
+    const { slots, delivery } = bridge;
+    for (let p = 0; p < slots.length; p++) {
+      const slot = slots[p]!;
+      if (slot.patch === null) continue;
+      if (slot.out.length > 0) delivery.handOver(slot);
+      slot.patch.peer?.assign(origin);
+    }
   }
 
   /** A port's turn that is to be measured begins. */

@@ -1,9 +1,9 @@
 // Frames that cross a patch have had their turn where they came in, and are charged there for what they cost behind it.
 import { expect, it } from "vitest";
 import { type Action, OFPP_IN_PORT } from "../../base/openflow/index.js";
-import { PacketPool, type Port, TX_DROPPED } from "../../base/packet/index.js";
+import { MemoryPort, PacketPool, type Port, TX_DROPPED } from "../../base/packet/index.js";
 import { PatchPort } from "../port/index.js";
-import { plainFrame } from "../testing/frames.js";
+import { numberedFrame, plainFrame } from "../testing/frames.js";
 import { GeneratorPort } from "../testing/generator-port.js";
 import { apply, field, flowMod, match, output } from "../testing/rig.js";
 import type { Bridge } from "./bridge.js";
@@ -16,6 +16,10 @@ const [PATCH, SINK, BACK] = [100, 101, 102];
 /** Breaths after which every port has been measured. */
 const MEASURED = 512;
 const MAC = new Uint8Array(6);
+
+function numberOf(frame: Uint8Array): number {
+  return new DataView(frame.buffer, frame.byteOffset).getUint32(60);
+}
 
 /** Many senders on the first bridge, whose frames cross one patch; those of the second bridge's sink come back. */
 function joined(clock: { ms: Float64Array; read: () => void }) {
@@ -45,6 +49,49 @@ it("all that came in on one side is on the other in the same breath, however man
   for (let n = 0; n < breaths; n++) datapath.breathe(0);
   expect(sink.taken).toBe(breaths * SENDERS * BURST_SIZE);
   expect(here.stats[TX_DROPPED]).toBe(0);
+});
+
+it("who answers to a frame at once overtakes its copy behind a patch by no other patch", () => {
+  const pool = new PacketPool({ slots: 256 });
+  const clock = { ms: Float64Array.of(1), read: () => {} };
+  const datapath = new Datapath({ pool, clock, onEvents: () => {} });
+  const [near, far] = [datapath.addBridge("br0"), datapath.addBridge("br1")];
+  const add = (bridge: Bridge, port: Port, ofport: number): void =>
+    void bridge.addPort({ port, ofport, mac: MAC, mtu: 1500, nowMs: 0 });
+  const [asker, answerer, sink] = ["asker", "answerer", "sink"].map(
+    (name) => new MemoryPort({ name, pool }),
+  ) as [MemoryPort, MemoryPort, MemoryPort];
+  const witness = new MemoryPort({ name: "witness", pool });
+  const tx = witness.tx.bind(witness);
+  witness.tx = (batch) => {
+    tx(batch);
+    for (const frame of witness.sent.splice(0)) answerer.inject(numberedFrame(numberOf(frame) + 1));
+  };
+  const [patches, ends] = ["near", "far"].map((side) =>
+    [10, 11].map((n) => new PatchPort({ name: `${side}${n}`, pool })),
+  );
+  const to = (inPort: number, ...ports: number[]) =>
+    flowMod({
+      match: match(field("in_port", inPort)),
+      instructions: [apply(...ports.map((port) => output(port)))],
+    });
+  for (const [i, port] of [asker, witness, answerer].entries()) add(near, port, i + 1);
+  for (const [i, patch] of (patches as PatchPort[]).entries()) {
+    patch.connect((ends as PatchPort[])[i] as PatchPort);
+    add(near, patch, 10 + i);
+    add(far, (ends as PatchPort[])[i] as PatchPort, 10 + i);
+    far.change(to(10 + i, SINK), 0);
+  }
+  add(far, sink, SINK);
+  near.change(to(1, 2, 11), 0);
+  near.change(to(3, 10), 0);
+  const wanted: number[] = [];
+  for (let n = 0; n < 2 * MEASURED; n += 2) {
+    asker.inject(numberedFrame(n));
+    for (let breath = 0; breath < 3; breath++) datapath.breathe(0);
+    wanted.push(n, n + 1);
+  }
+  expect(sink.sent.map(numberOf)).toEqual(wanted);
 });
 
 it("frames that are dear behind a patch never sit turns out in it", () => {
