@@ -137,7 +137,7 @@ export class TapPort implements Port {
   /** Bits by queue: which of them another thread could serve. All but the first that is served here. */
   get lendableQueues(): number {
     if (this.#closed || this.#isGone) return 0;
-    const own = this.#queues.numbers.reduce((bits, queue) => bits | (1 << queue), 0);
+    const own = this.#queues.bits;
     return own & (own - 1);
   }
 

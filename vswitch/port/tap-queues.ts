@@ -31,6 +31,9 @@ export class TapQueues {
   readonly #pool: PacketPool;
   readonly #stats: PortCounters;
   readonly #epoll: Epoll;
+  /** Numbers of those that are served, and as bits. */
+  numbers: readonly number[] = [];
+  bits = 0;
   #served: readonly Served[] = [];
   /** The place of the one that is asked first, in turn. */
   #turn = 0;
@@ -40,11 +43,6 @@ export class TapQueues {
     this.#pool = pool;
     this.#stats = stats;
     this.#epoll = epoll;
-  }
-
-  /** Numbers of those that are served. */
-  get numbers(): readonly number[] {
-    return this.#served.map(({ queue }) => queue);
   }
 
   /** Takes frames from these, too. Throws with the errno's name, and then from none of them that was not ready before. */
@@ -61,13 +59,13 @@ export class TapQueues {
       for (const { reader } of added) reader.close(); // cold
       throw thrown;
     }
-    this.#served = [...this.#served, ...added].sort((a, b) => a.queue - b.queue);
+    this.#serve([...this.#served, ...added].sort((a, b) => a.queue - b.queue));
   }
 
   /** Takes nothing more from these; after stop(). What was not taken waits in the device. */
   remove(queues: readonly number[]): void {
     const gone = this.#served.filter(({ queue }) => queues.includes(queue));
-    this.#served = this.#served.filter(({ queue }) => !queues.includes(queue));
+    this.#serve(this.#served.filter(({ queue }) => !queues.includes(queue)));
     for (let i = 0; i < gone.length; i++) {
       const { reader } = gone[i] as Served;
       this.#epoll.remove(reader.wakeFd);
@@ -122,7 +120,13 @@ export class TapQueues {
 
   close(): void {
     for (const { reader } of this.#served) reader.close(); // cold
-    this.#served = [];
+    this.#serve([]);
+  }
+
+  #serve(served: readonly Served[]): void {
+    this.#served = served;
+    this.numbers = served.map(({ queue }) => queue);
+    this.bits = this.numbers.reduce((bits, queue) => bits | (1 << queue), 0);
   }
 }
 

@@ -1,6 +1,6 @@
 // A TAP port and a port over the very device that it made: what one sends comes in at the other.
 import { afterEach, describe, expect, it } from "vitest";
-import { duplicateFile, probeFacility, probeIoUring } from "../../base/linux/index.js";
+import { duplicateFile } from "../../base/linux/index.js";
 import {
   arenaSizeOf,
   Batch,
@@ -18,8 +18,9 @@ import {
 import { waitFor } from "../../base/time/index.js";
 import { GuestWindow } from "../../base/virtio/index.js";
 import { checksum } from "../../base/wire/index.js";
-import { tcpFrame } from "../testing/frames.js";
-import { SystemPort, TapPort } from "./index.js";
+import { SystemPort, TapPort } from "../../vswitch/port/index.js";
+import { tcpFrame } from "../../vswitch/testing/frames.js";
+import { needsRoot } from "../support/needs.js";
 
 const ENDS = { source: "10.0.0.1", destination: "10.0.0.2", sourcePort: 1, destinationPort: 2 };
 const ETHERTYPE_OURS = 0x88b5;
@@ -78,11 +79,10 @@ async function take(port: Port, count: number): Promise<{ frame: Uint8Array; seg
 describe.each([
   ["io_uring", "1"],
   ["reads", "0"],
-])("a TAP port that uses %s", (_, isOn) => {
+])("a TAP port that uses %s", needsRoot, (_, isOn) => {
   it("and one over its device carry frames of every size both ways, uncut ones too, and lose no packet", async () => {
     const name = `pl${process.pid % 100000}`;
     process.env["PLINTH_IO_URING"] = isOn;
-    if (!probeFacility("tap").available || (isOn === "1" && probeIoUring() !== undefined)) return;
     const tap = new TapPort({ name, pool, mtu: 9000, mac: Uint8Array.of(2, 0, 0, 0, 0, 1) });
     const device = new SystemPort({ name, pool, window });
     try {
@@ -118,7 +118,6 @@ describe.each([
   it("and one over its device give segments that follow each other to the host as one", async () => {
     const name = `pg${process.pid % 100000}`;
     process.env["PLINTH_IO_URING"] = isOn;
-    if (!probeFacility("tap").available || (isOn === "1" && probeIoUring() !== undefined)) return;
     const tap = new TapPort({ name, pool, mtu: 1500 });
     const device = new SystemPort({ name, pool, window });
     try {
@@ -150,7 +149,6 @@ describe.each([
   it("and one over its device go to another process with every frame that was not taken yet", async () => {
     const name = `ph${process.pid % 100000}`;
     process.env["PLINTH_IO_URING"] = isOn;
-    if (!probeFacility("tap").available || (isOn === "1" && probeIoUring() !== undefined)) return;
     let tap = new TapPort({ name, pool, mtu: 9000, mac: Uint8Array.of(2, 0, 0, 0, 0, 1) });
     let device = new SystemPort({ name, pool, window });
     const batch = new Batch();
