@@ -131,7 +131,7 @@ test("a hostile packed ring gives nothing outside the guest's regions and never 
             queue.unpop(count);
             held.length -= count;
           } else if (step.kind === "give") {
-            const head = held.shift();
+            const [head] = held.splice(step.length % 3, 1);
             if (head === undefined) continue;
             if (step.read) queue.pushRead(head);
             else queue.push(head, step.length);
@@ -188,15 +188,17 @@ const operation = fc.oneof(
     kind: fc.constant("give" as const),
     count: fc.integer({ min: 1, max: 8 }),
     read: fc.boolean(),
+    from: fc.nat(3),
   }),
   fc.record({ kind: fc.constant("publish" as const), isShown: fc.boolean() }),
   fc.record({ kind: fc.constant("reclaim" as const) }),
   fc.record({ kind: fc.constant("handOver" as const) }),
-  fc.record({ kind: fc.constant("crash" as const), work: fc.nat(5), read: fc.boolean() }),
+  fc.record({ kind: fc.constant("crash" as const), work: fc.nat(5), read: fc.boolean(), from: fc.nat(2) }),
 );
 
-test("an honest driver gets each chain back once and in order, across hand-overs and crashes", () => {
+test("an honest driver gets each chain back once and in order, however they end, across hand-overs and crashes", () => {
   let crashes = 0;
+  let early = 0;
   let completed = 0;
   fc.assert(
     fc.property(
@@ -215,7 +217,7 @@ test("an honest driver gets each chain back once and in order, across hand-overs
         let queue = attach(size, { inOrder, eventIndex });
         /** With the device, oldest first: id and what the chain holds. */
         const offered: { id: number; lengths: number[] }[] = [];
-        const taken: number[] = [];
+        const taken: { readonly head: number; pushed: boolean }[] = [];
         let given = 0;
         let nextId = 7;
         /** Given back and published, not reclaimed yet. */
@@ -262,7 +264,7 @@ test("an honest driver gets each chain back once and in order, across hand-overs
             for (let i = 0; i < got; i++) {
               queue.follow(queue.burstHeads[i]!);
               expectChain(first + i);
-              taken.push(queue.burstHeads[i]!);
+              taken.push({ head: queue.burstHeads[i]!, pushed: false });
             }
             return;
           }
@@ -274,25 +276,29 @@ test("an honest driver gets each chain back once and in order, across hand-overs
             }
             expect(segments).toBe(offered[first + i]!.lengths.length);
             expectChain(first + i);
-            taken.push(queue.head);
+            taken.push({ head: queue.head, pushed: false });
           }
         };
-        const give = (count: number, read: boolean): void => {
-          for (const head of taken.splice(0, count)) {
-            if (read) queue.pushRead(head);
-            else queue.push(head, 5);
-            given++;
+        const give = (count: number, read: boolean, from: number): void => {
+          for (const each of taken.slice(from, from + count)) {
+            if (each.pushed) continue;
+            if (read) queue.pushRead(each.head);
+            else queue.push(each.head, 5);
+            each.pushed = true;
           }
+          if (taken[0]?.pushed === false && taken.some(({ pushed }) => pushed)) early++;
+          for (; taken[0]?.pushed === true; given++) taken.shift();
         };
 
         for (const step of operations) {
           if (step.kind === "offer") for (const { length, indirect } of step.chains) offer(length, indirect);
           else if (step.kind === "take") take(step.count, step.burst);
           else if (step.kind === "untake") {
-            const count = Math.min(step.count, taken.length);
+            const untouched = taken.length - 1 - taken.findLastIndex(({ pushed }) => pushed);
+            const count = Math.min(step.count, untouched);
             queue.unpop(count);
             taken.length -= count;
-          } else if (step.kind === "give") give(step.count, step.read);
+          } else if (step.kind === "give") give(step.count, step.read, step.from);
           else if (step.kind === "publish") {
             // Shown before already, it is asked about now.
             if (step.isShown) queue.show();
@@ -316,7 +322,7 @@ test("an honest driver gets each chain back once and in order, across hand-overs
               crashes++;
               for (let i = 0; i < step.work; i++) offer(1 + (i % 2), false);
               take(step.work, true);
-              give(step.work, step.read);
+              give(step.work, step.read, step.from);
               queue = attach(size, { inOrder, eventIndex });
             }
             const back = reclaim();
@@ -329,15 +335,14 @@ test("an honest driver gets each chain back once and in order, across hand-overs
           }
         }
         // All that is left comes, once.
-        queue.unpop(taken.length);
-        taken.length = 0;
+        give(taken.length, false, 0);
         queue.publish();
         reclaim();
         visible = 0;
         given = 0;
         take(BURST_MAX, true);
         expect(taken).toHaveLength(offered.length);
-        for (const head of taken) queue.push(head, 1);
+        for (const { head } of taken) queue.push(head, 1);
         queue.publish();
         reclaim();
         expect(offered).toEqual([]);
@@ -347,4 +352,5 @@ test("an honest driver gets each chain back once and in order, across hand-overs
   );
   expect(crashes).toBeGreaterThan(100);
   expect(completed).toBeGreaterThan(10);
+  expect(early).toBeGreaterThan(100);
 });

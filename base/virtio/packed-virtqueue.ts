@@ -10,6 +10,10 @@
 // A chain's head, for this class's callers, is the number of its first descriptor. `base` holds next and its wrap
 // counter in the lower half, used and its wrap counter in the upper one.
 //
+// Chains are given back in the order in which they were taken: one that is pushed before an earlier one waits for it. A
+// used element goes where the oldest chain begins, so that another chain's would overwrite a descriptor that tells, after
+// a crash, what is still with the device; and the driver could offer a chain there before the older one is given back.
+//
 // The first used element since the last show() is written last, so the driver sees all or nothing. A device that
 // dies before it leaves elements behind that the driver cannot see: attach() finds them and completes the row.
 // The rest of a chain is marked used along with its first descriptor, which drivers do not look at: so
@@ -47,6 +51,9 @@ const POSITION_MASK = 0x7fff;
 const KIND_MASK = VRING_DESC_F_NEXT | VRING_DESC_F_WRITE | VRING_DESC_F_INDIRECT;
 
 const EMPTY = new Uint16Array(0);
+const NO_LENGTHS = new Float64Array(0);
+/** Of a chain that was not pushed yet. */
+const NOT_PUSHED = -1;
 
 export class PackedVirtqueue extends Virtqueue {
   /** A sum of words, of no meaning: it keeps the compiler from dropping the touching. */
@@ -68,6 +75,9 @@ export class PackedVirtqueue extends Virtqueue {
   /** By first descriptor, of chains that the device has: id and number of descriptors. */
   #ids: Uint16Array = EMPTY;
   #lengths: Uint16Array = EMPTY;
+  /** By first descriptor, of chains that were pushed before their turn: the bytes written; and how many there are. */
+  #early: Float64Array = NO_LENGTHS;
+  #earlyCount = 0;
   /** First descriptors of the chains taken last. */
   readonly #taken = new Uint16Array(UNPOP_MAX);
   #takenNext = 0;
@@ -95,6 +105,8 @@ export class PackedVirtqueue extends Virtqueue {
     if (this.#ids.length !== size) {
       this.#ids = new Uint16Array(size);
       this.#lengths = new Uint16Array(size);
+      this.#early = new Float64Array(size).fill(NOT_PUSHED);
+      this.#earlyCount = 0;
     }
     const found = findPackedPosition(this.u16, this.#ring, size);
     const given = base & POSITION_MASK;
@@ -122,6 +134,9 @@ export class PackedVirtqueue extends Virtqueue {
     this.#outstanding = 0;
     this.#ready = 0;
     this.#firstAt = -1;
+    if (this.#earlyCount === 0) return;
+    this.#early.fill(NOT_PUSHED);
+    this.#earlyCount = 0;
   }
 
   protected look(): number {
@@ -275,8 +290,25 @@ export class PackedVirtqueue extends Virtqueue {
 
   push(head: number, length: number): void {
     if (this.size === 0) return;
+    if (head !== this.#used) {
+      this.#early[head] = length;
+      this.#earlyCount++;
+      return;
+    }
     this.#write(head, length);
     this.#advance(head);
+    if (this.#earlyCount > 0) this.#pushEarly();
+  }
+
+  /** Gives back the chains whose turn has come. */
+  #pushEarly(): void {
+    for (let head = this.#used; this.#earlyCount > 0 && this.#early[head] !== NOT_PUSHED; head = this.#used) {
+      const length = this.#early[head] as number;
+      this.#early[head] = NOT_PUSHED;
+      this.#earlyCount--;
+      this.#write(head, length);
+      this.#advance(head);
+    }
   }
 
   /** Every descriptor must be marked, for whoever comes after us: nothing is saved by IN_ORDER. */
