@@ -115,6 +115,16 @@ test("an indirect table is followed once, nested ones are bad", async () => {
   expect(queue.pop()).toBe(2);
 });
 
+test("a ring that does not run is answered the base that was given, and one that was stopped where it stopped", async () => {
+  const { VHOST_USER_SET_VRING_BASE } = wire;
+  frontEnd.send(VHOST_USER_SET_VRING_BASE, { kind: "vringState", index: 0, num: 12 });
+  expect(await frontEnd.stopRing(0)).toBe(12);
+  frontEnd.view.setUint16(frontEnd.usedAt(0) + 2, 7, true);
+  await frontEnd.start([7]);
+  expect(await frontEnd.stopRing(0)).toBe(7);
+  expect(await frontEnd.stopRing(0)).toBe(7);
+});
+
 test("a ring continues at the used index when the base given is wrong", async () => {
   frontEnd.view.setUint16(frontEnd.usedAt(0) + 2, 7, true);
   await frontEnd.start([3]);

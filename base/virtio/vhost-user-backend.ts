@@ -312,11 +312,7 @@ export class VhostUserBackend {
       case "moveRing":
         return this.#moveRing(effect.index, effect.addresses);
       case "stopRing":
-        this.#haltRing(effect.index);
-        if (effect.answer && !over) {
-          this.#socket.send(vringBaseReply(effect.index, this.queues[effect.index]!.base));
-        }
-        return;
+        return this.#stopRing(effect, over);
       case "setCall":
         if (over) return closeAll([effect.fd]);
         return this.#setCall(effect.index, effect.fd);
@@ -343,8 +339,7 @@ export class VhostUserBackend {
       case "closeFds":
         return closeAll(effect.fds);
       case "close":
-        this.#fail(effect.reason);
-        return;
+        return this.#fail(effect.reason);
     }
   }
 
@@ -462,9 +457,18 @@ export class VhostUserBackend {
   #attach(index: number, { size, addresses }: RunningRing, base: number): boolean {
     const queue = this.queues[index]!;
     queue.usedLog = addresses.usedLog;
-    // The device gives back in order, so that a packed ring itself tells what is in flight.
+    // Chains of a packed ring are given back in order, so that the ring itself tells what is in flight.
     queue.inflight = this.#packed ? undefined : this.#inflight.table(index, size);
     return queue.attach(size, addresses.descriptors, addresses.available, addresses.used, base);
+  }
+
+  #stopRing({ index, answer, base }: Effect<"stopRing">, over: boolean): undefined {
+    const ran = this.#rings[index] !== undefined;
+    this.#haltRing(index);
+    if (!answer) return;
+    const stopped = ran ? this.queues[index]!.base : base;
+    this.#session.stoppedAt(index, stopped);
+    if (!over) this.#socket.send(vringBaseReply(index, stopped));
   }
 
   #haltRing(index: number): undefined {
@@ -492,6 +496,5 @@ export class VhostUserBackend {
 
   #fail(reason: string): undefined {
     this.closedReason ??= reason;
-    return undefined;
   }
 }

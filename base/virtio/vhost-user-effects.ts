@@ -67,8 +67,11 @@ export type VhostUserEffect =
     }
   /** A running ring has moved; its indices stay. */
   | { readonly kind: "moveRing"; readonly index: number; readonly addresses: RingAddresses }
-  /** Stop using the ring, close its kick descriptor, then (`answer`) send vringBaseReply. */
-  | { readonly kind: "stopRing"; readonly index: number; readonly answer: boolean }
+  /**
+   * Stop using the ring, close its kick descriptor, then (`answer`) send vringBaseReply. `base`: what is answered for a
+   * ring that did not run.
+   */
+  | { readonly kind: "stopRing"; readonly index: number; readonly answer: boolean; readonly base: number }
   /** fd −1: the driver wants no calls. The previous one is closed. */
   | { readonly kind: "setCall"; readonly index: number; readonly fd: number }
   /** Where to tell that the ring is broken; fd −1: nowhere. The previous one is closed. */

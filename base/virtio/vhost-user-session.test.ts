@@ -57,7 +57,7 @@ test("a front-end that follows QEMU's order gets its rings started and stopped",
   ]);
   expect(say(wire.VHOST_USER_SET_VRING_ADDR, address(1, 0x5000))).toMatchObject([{ kind: "moveRing" }]);
   expect(say(wire.VHOST_USER_GET_VRING_BASE, state(1, 0), [], 9)).toEqual([
-    { kind: "stopRing", index: 1, answer: true },
+    { kind: "stopRing", index: 1, answer: true, base: 9 },
   ]);
   expect(vringBaseReply(1, 12)).toMatchObject({ request: 11, flags: 5, payload: state(1, 12) });
 });
@@ -91,7 +91,7 @@ test.each([
   expect(say(request, payload)).toEqual([
     { kind: "enableRing", index: 0, enabled: false },
     { kind: "enableRing", index: 1, enabled: false },
-    { kind: "stopRing", index: 1, answer: false },
+    { kind: "stopRing", index: 1, answer: false, base: 0 },
     { kind: "features", features: 0n },
   ]);
   expect(say(wire.VHOST_USER_GET_STATUS, none)).toEqual([{ kind: "replyStatus", status: 0 }]);

@@ -65,6 +65,11 @@ export class VhostUserSession {
     return { features, protocolFeatures, status, rings: this.#rings };
   }
 
+  /** Ring `index` was stopped there: so a front-end that asks again is told, and so it starts if nobody says otherwise. */
+  stoppedAt(index: number, base: number): void {
+    this.#rings[index]!.base = base;
+  }
+
   /** What the peer sent, and the descriptors that came with it, to be carried out in order. */
   receive(message: wire.VhostUserMessage, fds: readonly number[] = NO_FDS): VhostUserEffect[] {
     this.#effects = [];
@@ -221,7 +226,7 @@ export class VhostUserSession {
         return;
       case wire.VHOST_USER_GET_VRING_BASE:
         ring.started = false;
-        return this.#emit({ kind: "stopRing", index, answer: true });
+        return this.#emit({ kind: "stopRing", index, answer: true, base: ring.base });
       case wire.VHOST_USER_SET_VRING_ENABLE:
         if (num > 1) return this.#fail(`ring enable ${num}`);
         return this.#emit({ kind: "enableRing", index, enabled: num === 1 });
@@ -311,7 +316,7 @@ export class VhostUserSession {
     this.#disableAll();
     for (let index = 0; index < this.#rings.length; index++) {
       const ring = this.#rings[index]!;
-      if (ring.started) this.#emit({ kind: "stopRing", index, answer: false });
+      if (ring.started) this.#emit({ kind: "stopRing", index, answer: false, base: 0 });
       this.#rings[index] = { size: 0, base: 0, addresses: undefined, started: false };
     }
     this.#status = 0;
