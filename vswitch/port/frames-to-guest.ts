@@ -29,6 +29,9 @@ import { HEADER_SIZE, type NetFormat, NO_FORMAT, VLAN_TAG_SIZE } from "./virtio-
 
 /** Chains that one frame may take with MRG_RXBUF. */
 const CHAINS_MAX = 64;
+/** Instead of a window offset of a header. Source: VIRTIO 1.2, 2.7.4.2: buffers may be cut anyhow. */
+const IN_PIECES = -1;
+const NO_ROOM = -2;
 
 export class FramesToGuest {
   readonly #pool: PacketPool;
@@ -38,6 +41,8 @@ export class FramesToGuest {
   readonly #copy: WindowCopy;
   readonly #chainHeads = new Int32Array(CHAINS_MAX);
   readonly #chainLengths = new Int32Array(CHAINS_MAX);
+  /** Window offset of each byte of a header that does not lie in one piece. */
+  readonly #headerPlaces = new Float64Array(HEADER_SIZE);
   #headerSize = NO_FORMAT.headerSize;
   #mergeable = NO_FORMAT.mergeable;
   #lengthMax = NO_FORMAT.lengthMax;
@@ -135,11 +140,11 @@ export class FramesToGuest {
       }
       this.#chainHeads[chains] = queue.head;
       const skip = chains === 0 ? header : 0;
-      if (segments === POP_BAD || queue.chain.readableCount > 0 || (queue.chain.length[0] as number) < skip) {
+      if (segments !== POP_BAD && chains === 0) headerAt = this.#placeHeader(queue);
+      if (segments === POP_BAD || queue.chain.readableCount > 0 || headerAt === NO_ROOM) {
         this.#refuse(queue, chains + 1);
         return TX_ERRORS;
       }
-      if (chains === 0) headerAt = queue.chain.offset[0] as number;
       const written = this.#scatter(queue, segments, skip, source, remaining);
       source += written;
       remaining -= written;
@@ -150,19 +155,59 @@ export class FramesToGuest {
         return TX_ERRORS;
       }
     }
-    this.#writeHeader(packet, headerAt, chains);
-    if (queue.log !== undefined) queue.markWritten(headerAt, header);
+    if (headerAt === IN_PIECES) {
+      if (!this.#scatterHeader(queue, packet, chains)) {
+        queue.unpop(chains);
+        return TX_DROPPED;
+      }
+    } else {
+      this.#writeHeader(packet, headerAt, chains);
+      if (queue.log !== undefined) queue.markWritten(headerAt, header);
+    }
     for (let i = 0; i < chains; i++) {
       queue.push(this.#chainHeads[i] as number, this.#chainLengths[i] as number);
     }
     return 0;
   }
 
+  /** Where the header goes in the chain just taken; or IN_PIECES, at headerPlaces; or NO_ROOM. */
+  #placeHeader({ chain }: Virtqueue): number {
+    const header = this.#headerSize;
+    if ((chain.length[0] as number) >= header) return chain.offset[0] as number;
+    let count = 0;
+    for (let i = 0; i < chain.segments; i++) {
+      for (let at = 0; at < (chain.length[i] as number) && count < header; at++)
+        this.#headerPlaces[count++] = (chain.offset[i] as number) + at;
+    }
+    return count < header ? NO_ROOM : IN_PIECES;
+  }
+
+  /** Writes the header byte by byte to headerPlaces. False: there is no packet to make it in. */
+  #scatterHeader(queue: Virtqueue, packet: number, chains: number): boolean {
+    const pool = this.#pool;
+    const scratch = pool.allocate();
+    if (scratch < 0) return false;
+    const from = pool.offset[scratch] as number;
+    this.#writeHeader(packet, from, chains);
+    for (let i = 0; i < this.#headerSize; i++) {
+      const to = this.#headerPlaces[i] as number;
+      this.#bytes[to] = this.#bytes[from + i] as number;
+      if (queue.log !== undefined) queue.markWritten(to, 1);
+    }
+    pool.free(scratch);
+    return true;
+  }
+
   /** Copies up to `remaining` bytes into the chain just taken, behind `skip` bytes; returns how many. */
   #scatter(queue: Virtqueue, segments: number, skip: number, source: number, remaining: number): number {
     let written = 0;
     for (let i = 0; i < segments && written < remaining; i++) {
-      const room = (queue.chain.length[i] as number) - skip;
+      const length = queue.chain.length[i] as number;
+      if (skip >= length) {
+        skip -= length;
+        continue;
+      }
+      const room = length - skip;
       const size = room < remaining - written ? room : remaining - written;
       const to = (queue.chain.offset[i] as number) + skip;
       this.#copy(to, source + written, size);

@@ -119,6 +119,44 @@ describe("VhostUserPort", () => {
     plain.guest.close();
   });
 
+  it("delivers into buffers that are cut anyhow, also within the header, and refuses one without room for it", async () => {
+    const path = `${dir}/n`;
+    for (const features of [MODERN, MERGEABLE, PACKED]) {
+      const port = new VhostUserPort({ name: "vm", pool, window, path, role: "dial" });
+      const guest = await acceptGuest(path, () => port.tick(performance.now()), { features });
+      const { frontEnd } = guest;
+      await frontEnd.start();
+      await linkUp(port);
+      const offer = (first: number, sizes: readonly number[]): void => {
+        const slots = sizes.map((_, i) => first + i);
+        const buffers = sizes.map((length, i) => {
+          const address = FRONT_END_GUEST_BASE + frontEnd.bufferAt(0, first + i);
+          return { address, length, flags: 2 };
+        });
+        frontEnd.offerChain(0, slots, buffers);
+      };
+      const sizes = [1, 4, 6, 3, 7, 80];
+      offer(0, sizes);
+      offer(16, [5, 6]);
+      const frame = frameOf(70, 3);
+      send(port, [frame]);
+      expect(frontEnd.takeUsed(0)).toEqual({ head: 0, length: 12 + 70 });
+      const parts = sizes.map((length, i) =>
+        frontEnd.bytes.slice(frontEnd.bufferAt(0, i), frontEnd.bufferAt(0, i) + length),
+      );
+      const all = Buffer.concat(parts);
+      expect(all.subarray(0, 12).toString("hex")).toBe("000000000000000000000100");
+      expect(Uint8Array.from(all.subarray(12, 82))).toEqual(frame);
+      send(port, [frame]);
+      expect(frontEnd.takeUsed(0)).toEqual({ head: 16, length: 0 });
+      expect([port.stats[TX_PACKETS], port.stats[TX_ERRORS]]).toEqual([1, 1]);
+      expect(pool.available).toBe(SLOTS);
+      port.close();
+      guest.close();
+      rmSync(path, { force: true });
+    }
+  });
+
   it("drops and counts when the guest offers no buffers, and goes on when it does", async () => {
     const { port, guest } = await connected();
     const frames = Array.from({ length: 64 }, (_, i) => frameOf(60, i));
