@@ -103,7 +103,7 @@ export class BlkConnection implements FlushWaiter {
   /** Of the backend, when the driver's features were looked at. */
   #generation = -1;
   #canSwitch = false;
-  #canFlush = false;
+  #canFlush = true;
 
   /** `fd`: a connected socket; the connection's from now on. `window`: empty, and empty again after close(). */
   constructor(fd: number, target: NbdExport, window: GuestWindow, epoll: Epoll, flushes: FlushQueue) {
@@ -263,8 +263,11 @@ export class BlkConnection implements FlushWaiter {
     const { generation, features } = this.backend;
     if (generation !== this.#generation) {
       this.#generation = generation;
+      const canFlush = hasFeature(features, VIRTIO_BLK_F_FLUSH);
+      // Source: VIRTIO 1.2, 5.2.5.2: such a driver begins without a cache.
+      if (this.#canFlush && !canFlush) this.#config[BLK_CONFIG_WRITEBACK] = 0;
       this.#canSwitch = hasFeature(features, VIRTIO_BLK_F_CONFIG_WCE);
-      this.#canFlush = hasFeature(features, VIRTIO_BLK_F_FLUSH);
+      this.#canFlush = canFlush;
     }
     return this.#canSwitch ? this.#config[BLK_CONFIG_WRITEBACK] === 0 : !this.#canFlush;
   }
@@ -284,7 +287,7 @@ export class BlkConnection implements FlushWaiter {
   flushed(tag: number, error: number): void {
     const slot = tag % EPOCH;
     if (Math.floor(tag / EPOCH) !== this.#epoch) return;
-    this.#endFlush(slot, error);
+    this.#endFlush(slot, error || this.target.device.syncError);
     this.#publish();
   }
 
@@ -318,7 +321,9 @@ export class BlkConnection implements FlushWaiter {
       const queue = queues[index] as Virtqueue;
       if (queue.size === 0) continue;
       queue.wantKicks(true);
-      if (!this.stalled && !this.throttled && this.isServed && queue.available() > 0) return false;
+      if (this.stalled || this.throttled || !this.isServed) continue;
+      // A driver without a descriptor to kick wants to be looked at all the time.
+      if (queue.available() > 0 || (queue.enabled && !queue.broken && !this.backend.kicks(index))) return false;
     }
     return true;
   }

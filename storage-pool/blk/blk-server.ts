@@ -12,7 +12,6 @@ import {
   sysAccept,
 } from "../../base/linux/index.js";
 import { GuestWindow } from "../../base/virtio/index.js";
-import { OK } from "../errors.js";
 import type { FlushQueue } from "../nbd/flush-rounds.js";
 import type { NbdExport } from "../nbd/nbd-export.js";
 import type { BlockDevice } from "../volume/block-device.js";
@@ -104,20 +103,17 @@ export class BlkServer {
     }
   }
 
-  /** Serves every guest once; nothing else of the pool is staged. True when there is more to do. */
+  /** Serves every guest once. True when there is more to do. */
   breath(): boolean {
     let more = false;
     for (let i = 0; i < this.#listeners.length; i++) {
       const { connection } = this.#listeners[i] as BlkListener;
-      if (connection === undefined || !connection.take()) continue;
-      more = true;
+      if (connection === undefined) continue;
       const { target } = connection;
-      let committed: number = OK;
-      if (target.staged) {
-        target.staged = false;
-        committed = target.device.commit();
-      }
-      connection.finish(committed);
+      const mixed = target.staged;
+      if (!connection.take()) continue;
+      more = true;
+      connection.finish(target.commitGuest(mixed));
     }
     if (more && !this.#awake) this.#setAwake(true);
     return more;

@@ -1,5 +1,6 @@
 // An export: a device under a name, with what the connections of one breath have done to it.
 // Thread: the pool's worker.
+import { OK } from "../errors.js";
 import { Turns } from "../qos/turns.js";
 import { VolumeShare } from "../qos/volume-share.js";
 import type { BlockDevice } from "../volume/block-device.js";
@@ -26,7 +27,7 @@ export class NbdExport implements ExportInfo {
   readonly readOnly: boolean;
   /** What all who use the volume may take together. */
   readonly share: VolumeShare;
-  /** Something was staged in this breath; then how its commit ended. */
+  /** Something was staged in this breath; then how its commit ended, until the clients of NBD were told. */
   staged = false;
   commitResult = 0;
 
@@ -62,6 +63,22 @@ export class NbdExport implements ExportInfo {
       NBD_FLAG_SEND_CACHE;
     if (this.readOnly) return always | NBD_FLAG_READ_ONLY;
     return always | NBD_FLAG_SEND_TRIM | NBD_FLAG_SEND_WRITE_ZEROES | NBD_FLAG_SEND_FAST_ZERO;
+  }
+
+  /** Commits what the clients of NBD have staged. */
+  commit(): void {
+    if (!this.staged) return;
+    this.staged = false;
+    this.commitResult = this.device.commit() || this.commitResult;
+  }
+
+  /** Commits what a guest has staged; `mixed`: clients of NBD had before, and are told as well how it ended. */
+  commitGuest(mixed: boolean): number {
+    if (!this.staged) return OK;
+    const result = this.device.commit();
+    if (mixed) this.commitResult = result || this.commitResult;
+    else this.staged = false;
+    return result;
   }
 
   /** Walks a range in runs with their state in `context`; `visit` returns false to end. */

@@ -164,10 +164,7 @@ export class NbdServer implements FlushQueue {
     this.breathRequests = count;
     times.lap(HOP_QUEUE, count);
     for (let i = 0; i < touched.length; i++) {
-      const { export: target } = touched[i]!.transmission as NbdTransmission;
-      if (!target.staged) continue;
-      target.staged = false;
-      target.commitResult = target.device.commit();
+      (touched[i]!.transmission as NbdTransmission).export.commit();
     }
     times.lap(HOP_APPEND, count);
     for (let i = 0; i < touched.length; i++) {
@@ -382,7 +379,6 @@ export class NbdServer implements FlushQueue {
     const output = session.receive(input.bytes.subarray(0, connection.inputEnd)); // cold
     this.#queueGreeting(connection, output.replies);
     if (output.state === "closed") connection.closing = true;
-    if (output.state === "open" && connection.inputEnd === INPUT_SIZE) connection.closing = true;
     input.bytes.copyWithin(0, output.consumed, connection.inputEnd);
     connection.inputEnd -= output.consumed;
     if (output.state === "transmission") this.#enterTransmission(connection);

@@ -62,3 +62,10 @@ test("busy housekeeping, cleaning and writers that wait for room have every brea
   // Those that waited were tried again.
   expect(target.server.hasStalled).toBe(false);
 });
+
+test("guests have their turn in every breath, also while clients of NBD always have something", () => {
+  vi.spyOn(target.server, "endBreath").mockReturnValue(true);
+  const breath = vi.spyOn(target.blk, "breath").mockReturnValue(false);
+  for (let i = 0; i < 3; i++) expect(target.endBreath()).toBe(true);
+  expect(breath).toHaveBeenCalledTimes(3);
+});

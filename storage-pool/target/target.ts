@@ -460,9 +460,10 @@ export class Target {
     this.server.otherClients = this.blk.connectionCount;
   }
 
-  /** Commits and answers what came; true when there is more to do. Guests' turn is when nothing of NBD is staged. */
+  /** Commits and answers what came; true when there is more to do. Guests have a turn however much NBD has to do. */
   endBreath(): boolean {
-    return this.server.endBreath() || this.blk.breath();
+    const more = this.server.endBreath();
+    return this.blk.breath() || more;
   }
 
   /** False when something came meanwhile. */
