@@ -36,6 +36,8 @@ export const REQUEST_SIZE_BYTES_MAX = 32 * 1024 * 1024;
 export const REPLY_QUEUE_BYTES_MAX = 4 * 1024 * 1024;
 export const NBD_STRING_BYTES_MAX = 4096;
 export const NBD_OPTION_BYTES_MAX = 64 * 1024;
+/** Longer options are not looked at, but answered up to this. */
+export const NBD_OPTION_SKIPPED_BYTES_MAX = 32 * 1024 * 1024;
 /**
  * Options in one handshake, those more for each export that there is (clients that list ask about every one of them), and
  * the time for it: a client that neither goes nor leaves is closed.

@@ -10,12 +10,13 @@ import { setUint64 } from "../../base/bytes/index.js";
 import {
   NBD_CONTEXTS_MAX,
   NBD_OPTION_BYTES_MAX,
+  NBD_OPTION_SKIPPED_BYTES_MAX,
   NBD_OPTIONS_MAX,
   NBD_OPTIONS_PER_EXPORT_MAX,
-  NBD_STRING_BYTES_MAX,
   REPLY_QUEUE_BYTES_MAX,
   REQUEST_SIZE_BYTES_MAX,
 } from "../limits.js";
+import { parseExportName, parseInfoRequest, parseMetaRequest } from "./nbd-option-data.js";
 import {
   encodeGreeting,
   encodeOptionReply,
@@ -127,6 +128,9 @@ export class NbdSession {
   #contextsFor: string | undefined;
   #contexts = NO_CONTEXTS;
   #chosen: string | undefined;
+  /** An option that is too long to be looked at, and how many bytes of it are still to come. */
+  #skipped = 0;
+  #skipBytes = 0;
   #options = 0;
   #optionsMax = NBD_OPTIONS_MAX;
 
@@ -181,13 +185,20 @@ export class NbdSession {
   }
 
   #receiveOption(bytes: Uint8Array, at: number): number {
+    if (this.#skipBytes > 0) return this.#skip(bytes.byteLength - at);
     if (bytes.byteLength - at < OPTION_SIZE) return 0;
     const view = viewOf(bytes);
     const option = view.getUint32(at + 8);
     const length = view.getUint32(at + 12);
     const isOption = view.getUint32(at) === IHAVEOPT_HI && view.getUint32(at + 4) === IHAVEOPT_LO;
-    if (!isOption || length > NBD_OPTION_BYTES_MAX || this.#isTooMuch()) {
+    if (!isOption || length > NBD_OPTION_SKIPPED_BYTES_MAX || this.#isTooMuch()) {
       this.state = "closed";
+      return OPTION_SIZE;
+    }
+    if (length > NBD_OPTION_BYTES_MAX) {
+      this.#options++;
+      this.#skipped = option;
+      this.#skipBytes = length;
       return OPTION_SIZE;
     }
     if (bytes.byteLength - at < OPTION_SIZE + length) return 0;
@@ -195,6 +206,20 @@ export class NbdSession {
     const data = bytes.subarray(at + OPTION_SIZE, at + OPTION_SIZE + length);
     this.#handle(option, data);
     return OPTION_SIZE + length;
+  }
+
+  /** Lets bytes of a long option go by, and answers it behind them. */
+  #skip(have: number): number {
+    const count = Math.min(have, this.#skipBytes);
+    this.#skipBytes -= count;
+    if (this.#skipBytes > 0) return count;
+    const option = this.#skipped;
+    const isLookedAt = OPTIONS.has(option) && option !== NBD_OPT_ABORT;
+    const isDue = this.#tls !== "required" || option === NBD_OPT_STARTTLS;
+    if (option === NBD_OPT_EXPORT_NAME) this.state = "closed";
+    else if (!isLookedAt || !isDue) this.#handle(option, EMPTY);
+    else this.refuse(option, NBD_REP_ERR_TOO_BIG, `more than ${NBD_OPTION_BYTES_MAX} bytes`);
+    return count;
   }
 
   /** Clients wait for the answer to an option before they send the next: one that does not may not fill the memory. */
@@ -254,7 +279,7 @@ export class NbdSession {
 
   /** Has no way to say no: an unknown name ends the connection. */
   exportName(data: Uint8Array): void {
-    const name = data.byteLength > NBD_STRING_BYTES_MAX ? undefined : textOf(data);
+    const name = parseExportName(data);
     const found = name === undefined ? undefined : this.#exports.find(name);
     if (name === undefined || found === undefined || this.#mode === "extended") {
       this.state = "closed";
@@ -410,58 +435,6 @@ function infoText(type: number, text: string): Uint8Array {
   viewOf(payload).setUint16(0, type);
   payload.set(encoded, 2);
   return payload;
-}
-
-/** u32 name length, name, u16 count, u16 × count. */
-function parseInfoRequest(data: Uint8Array): { name: string; wanted: number[] } | "too big" | undefined {
-  if (data.byteLength < 6) return undefined;
-  const view = viewOf(data);
-  const length = view.getUint32(0);
-  if (length > data.byteLength - 6) return undefined;
-  if (length > NBD_STRING_BYTES_MAX) return "too big";
-  const count = view.getUint16(4 + length);
-  const name = textOf(data.subarray(4, 4 + length));
-  if (name === undefined || data.byteLength !== 6 + length + count * 2) return undefined;
-  const wanted: number[] = [];
-  for (let i = 0; i < count; i++) wanted.push(view.getUint16(6 + length + i * 2));
-  return { name, wanted };
-}
-
-/** u32 name length, name, u32 count, then u32 length and text of each query. */
-function parseMetaRequest(data: Uint8Array): { name: string; queries: string[] } | "too big" | undefined {
-  const view = viewOf(data);
-  const texts: string[] = [];
-  let at = 0;
-  let count = 1;
-  for (let i = 0; i < count; i++) {
-    if (at + 4 > data.byteLength) return undefined;
-    const length = view.getUint32(at);
-    if (length > data.byteLength - at - 4) return undefined;
-    if (length > NBD_STRING_BYTES_MAX) return "too big";
-    const text = textOf(data.subarray(at + 4, at + 4 + length));
-    if (text === undefined) return undefined;
-    texts.push(text);
-    at += 4 + length;
-    if (i > 0) continue;
-    if (at + 4 > data.byteLength) return undefined;
-    // Each query takes at least its length: a larger count cannot be true.
-    const queries = view.getUint32(at);
-    at += 4;
-    if (queries > (data.byteLength - at) / 4) return undefined;
-    count += queries;
-  }
-  const [name, ...queries] = texts;
-  return at === data.byteLength ? { name: name as string, queries } : undefined;
-}
-
-/** Undefined when the bytes are not UTF-8, or hold a NUL. */
-function textOf(bytes: Uint8Array): string | undefined {
-  try {
-    const text = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
-    return text.includes("\0") ? undefined : text;
-  } catch {
-    return undefined;
-  }
 }
 
 /** u32 name length, name; what follows is for people. */

@@ -6,9 +6,8 @@
 // own. Everything is bounded: pending requests, flushes, bytes of queued reads, bytes of replies not taken.
 // Source: NBD protocol, "Transmission". Pure but for the device. Thread: the pool's worker. Hot: yes.
 import { DataBuffer } from "../disk/data-buffer.js";
-import { EAGAIN, EINVAL, ENOTSUP, OK } from "../errors.js";
+import { EAGAIN, EINVAL, OK } from "../errors.js";
 import {
-  BLOCK_SIZE,
   FLUSHES_MAX,
   LOOKUP_SPAN_BYTES_MAX,
   REPLY_QUEUE_BYTES_MAX,
@@ -26,9 +25,7 @@ import {
   NBD_CMD_CACHE,
   NBD_CMD_DISC,
   NBD_CMD_FLAG_DF,
-  NBD_CMD_FLAG_FAST_ZERO,
   NBD_CMD_FLAG_FUA,
-  NBD_CMD_FLAG_NO_HOLE,
   NBD_CMD_FLAG_PAYLOAD_LEN,
   NBD_CMD_FLAG_REQ_ONE,
   NBD_CMD_FLUSH,
@@ -44,14 +41,13 @@ import {
 import { ReadReplies } from "./read-replies.js";
 import { chosenContexts, RequestChecker } from "./request-checker.js";
 import { TurnTaker } from "./turn-taker.js";
+import { STAGE_MORE, ZeroStager } from "./zero-stager.js";
 
 export const INPUT_SIZE = 320 * 1024;
 const PENDING_MAX = 512;
 /** Reads queued before they are answered; one larger request goes alone. */
 const READ_BYTES_MAX = 1024 * 1024;
 const SPARE_MAX = 2 * 1024 * 1024;
-/** Zeroes written in one breath: a request may ask for 4 GiB, and everybody else would have to wait. */
-const ZERO_SLICE = 4 * 1024 * 1024;
 const U32 = 0x1_0000_0000;
 
 export class NbdTransmission implements FlushWaiter {
@@ -104,12 +100,8 @@ export class NbdTransmission implements FlushWaiter {
   #discard = 0;
   readonly #refused = new DataBuffer(EXTENDED_REQUEST_SIZE);
   #refusal: number = OK;
-  /** Of the WRITE_ZEROES at the front of the input: bytes already written in earlier breaths, and what failed there. */
-  #zeroed = 0;
-  #zeroError: number = OK;
-  /** Room is set aside for the range of zeros that is under way. */
-  #reservedFrom = 0;
-  #reservedLength = 0;
+  /** Of the TRIM or WRITE_ZEROES at the front of the input. */
+  #zeroes: ZeroStager;
 
   constructor(
     target: NbdExport,
@@ -121,6 +113,7 @@ export class NbdTransmission implements FlushWaiter {
     this.input = input;
     this.replies = new NbdReplies(mode, target.share.counters);
     this.#reads = new ReadReplies(target.device, this.replies, PENDING_MAX);
+    this.#zeroes = new ZeroStager(target.device);
     this.#extended = mode === "extended";
     this.#requestSize = this.#extended ? EXTENDED_REQUEST_SIZE : REQUEST_SIZE;
     this.#magic = this.#extended ? NBD_EXTENDED_REQUEST_MAGIC : NBD_REQUEST_MAGIC;
@@ -138,9 +131,7 @@ export class NbdTransmission implements FlushWaiter {
     this.#checker.target = target;
     this.turn = new TurnTaker(target.share);
     // Zeros that were under way are written anew.
-    this.#zeroed = 0;
-    this.#zeroError = OK;
-    this.#reservedLength = 0;
+    this.#zeroes = new ZeroStager(target.device);
     return true;
   }
 
@@ -185,7 +176,7 @@ export class NbdTransmission implements FlushWaiter {
       this.inputStart = 0;
       this.inputEnd = 0;
     }
-    return this.pendingCount > 0 || this.#zeroed > 0;
+    return this.pendingCount > 0 || this.#zeroes.isUnderWay;
   }
 
   /** Makes room at the end of the input buffer. */
@@ -217,8 +208,8 @@ export class NbdTransmission implements FlushWaiter {
       : view.getUint32(at + 24);
     const error = this.#checker.check(type, flags, offset, length);
     if (error === OK && !this.turn.take(type, length)) return false;
-    const payload = this.#extended ? (flags & NBD_CMD_FLAG_PAYLOAD_LEN) !== 0 : type === NBD_CMD_WRITE;
-    if (payload) {
+    // A WRITE brings its bytes also when an extended one does not say so.
+    if (type === NBD_CMD_WRITE || (this.#extended && (flags & NBD_CMD_FLAG_PAYLOAD_LEN) !== 0)) {
       if (this.#extended && length > REQUEST_SIZE_BYTES_MAX) {
         this.broken = true;
         return false;
@@ -324,40 +315,13 @@ export class NbdTransmission implements FlushWaiter {
   }
 
   #parseUnmap(at: number, type: number, offset: number, length: number): boolean {
-    const flags = this.input.view.getUint16(at + 4);
-    const device = this.export.device;
-    let result: number = OK;
-    if (length === 0) result = OK;
-    else if (type === NBD_CMD_TRIM) {
-      // TRIM may round inwards: parts of blocks stay as they are.
-      const first = Math.ceil(offset / BLOCK_SIZE) * BLOCK_SIZE;
-      const end = Math.floor((offset + length) / BLOCK_SIZE) * BLOCK_SIZE;
-      if (end > first) result = device.stageUnmap(first, end - first);
-    } else if ((flags & NBD_CMD_FLAG_NO_HOLE) === 0) result = device.stageUnmap(offset, length);
-    else if ((flags & NBD_CMD_FLAG_FAST_ZERO) !== 0) result = ENOTSUP;
-    else {
-      const slice = Math.min(length - this.#zeroed, ZERO_SLICE);
-      result = this.#zeroError;
-      // Refused before the first slice rather than half way.
-      if (this.#reservedLength === 0 && slice < length) {
-        result = device.reserve(offset, length);
-        if (result === OK) {
-          this.#reservedFrom = offset;
-          this.#reservedLength = length;
-        }
-      }
-      if (result === OK) result = device.stageZeroes(offset + this.#zeroed, slice);
-      if (result === OK && this.#zeroed + slice < length) {
-        this.#zeroed += slice;
-        this.export.staged = true;
-        return false;
-      }
-    }
+    const result = this.#zeroes.stage(type, this.input.view.getUint16(at + 4), offset, length);
     if (result === EAGAIN) {
       this.stalled = true;
       return false;
     }
     this.export.staged = true;
+    if (result === STAGE_MORE) return false;
     this.#note(at, type, offset, length, result);
     this.inputStart += this.#requestSize;
     return true;
@@ -376,9 +340,7 @@ export class NbdTransmission implements FlushWaiter {
     error: number,
   ): void {
     this.turn.done(type, length);
-    this.#zeroed = 0;
-    this.#zeroError = OK;
-    this.#unreserve();
+    this.#zeroes.end();
     const n = this.pendingCount++;
     const e = n * ECHO_WORDS;
     for (let i = 0; i < ECHO_WORDS; i++) this.#echo[e + i] = source.view.getUint32(at + 8 + i * 4);
@@ -393,15 +355,8 @@ export class NbdTransmission implements FlushWaiter {
 
   /** The connection is over. */
   end(): void {
-    this.#unreserve();
+    this.#zeroes.end();
     this.replies.end();
-  }
-
-  /** A request is over: what was set aside for it is not needed any more. */
-  #unreserve(): void {
-    if (this.#reservedLength === 0) return;
-    this.export.device.unreserve(this.#reservedFrom, this.#reservedLength);
-    this.#reservedLength = 0;
   }
 
   #dropPayload(): boolean {
@@ -439,7 +394,7 @@ export class NbdTransmission implements FlushWaiter {
       } else if (((this.#flags[n] as number) & NBD_CMD_FLAG_FUA) !== 0) this.#waitForFlush(n);
       else this.#answer(n, OK);
     }
-    if (this.#zeroed > 0 && this.#zeroError === OK) this.#zeroError = committed;
+    this.#zeroes.committed(committed);
     this.#reads.prepare();
     this.pendingCount = 0;
     this.#readBytes = 0;

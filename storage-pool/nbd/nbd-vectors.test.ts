@@ -160,6 +160,48 @@ describe("the handshake", () => {
     }
   });
 
+  it("takes a name with a byte order mark for another name", () => {
+    const { types } = session();
+    expect(types(option(7, `${u32(4)}efbbbf76${u16(0)}`))).toEqual([0x8000_0006]);
+    expect(types(option(8) + option(10, `${u32(1)}76${u32(1)}${u32(18)}efbbbf${BASE}`))).toEqual([1, 1]);
+  });
+
+  it("lets options go by that are too long to be looked at, in whatever pieces, and says so", () => {
+    const { made, types } = session();
+    const long = (number: number, length: number): Buffer =>
+      Buffer.concat([hex(IHAVEOPT + u32(number) + u32(length)), Buffer.alloc(length, IHAVEOPT)]);
+    const inPieces = (bytes: Buffer): number[] => {
+      const answers: number[] = [];
+      let held = Buffer.alloc(0);
+      for (let at = 0; at < bytes.byteLength; at += 30_000) {
+        held = Buffer.concat([held, bytes.subarray(at, at + 30_000)]);
+        const { replies, consumed } = made.receive(held);
+        held = held.subarray(consumed);
+        expect(held.byteLength).toBeLessThan(65_536 + 30_000);
+        answers.push(...replies.map((each) => Buffer.from(each).readUInt32BE(12)));
+      }
+      return answers;
+    };
+    expect(inPieces(Buffer.concat([long(99, 70_000), long(10, 65_537), hex(option(3))]))).toEqual([
+      ...[0x8000_0001, 0x8000_0009, 2, 1],
+    ]);
+    expect(inPieces(long(5, 1 << 20))).toEqual([0x8000_0009]);
+    expect(types(option(3))).toEqual([2, 1]);
+    const required = session("required");
+    for (const number of [10, 5]) {
+      expect(required.made.receive(long(number, 70_000)).replies).toHaveLength(1);
+      expect(required.made.state).toBe("options");
+    }
+    // A name cannot be refused, and nobody sends so much.
+    for (const bytes of [long(1, 70_000), hex(IHAVEOPT + u32(99) + u32(0x0200_0001))]) {
+      const other = session().made;
+      expect(other.receive(bytes).replies).toEqual([]);
+      expect(other.state).toBe("closed");
+    }
+    expect(inPieces(long(2, 70_000))).toEqual([1]);
+    expect(made.state).toBe("closed");
+  });
+
   it("refuses a query that is longer than its option, and a string that is too long", () => {
     const { say, types } = session();
     say(option(8));
@@ -240,9 +282,10 @@ describe("extended headers", () => {
     expect(answer(over, request(0, 0, last, last))).toBe(chunk(1, 0x8001, last, error(22)));
   });
 
-  it("want PAYLOAD_LEN on WRITE; elsewhere the payload is consumed and refused", () => {
+  it("want PAYLOAD_LEN on WRITE; without it, and elsewhere with it, the payload is consumed and refused", () => {
     const over = extended();
-    expect(answer(over, request(0, 1, 0, 512))).toBe(chunk(1, 0x8001, 0, error(22)));
+    expect(answer(over, `${request(0, 1, 0, 5)}ffffffffff`)).toBe(chunk(1, 0x8001, 0, error(22)));
+    expect(answer(over, request(0, 0, 0, 5))).toBe(chunk(1, 1, 0, `${u64(0)}0000000000`));
     for (const type of [0, 3, 4, 5, 6, 9]) {
       expect(answer(over, `${request(32, type, 0, 3)}ffffff`)).toBe(chunk(1, 0x8001, 0, error(22)));
     }

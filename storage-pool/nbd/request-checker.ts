@@ -35,7 +35,7 @@ export class RequestChecker {
     if (allowed === undefined) return EINVAL;
     const payload = this.#extended && (flags & NBD_CMD_FLAG_PAYLOAD_LEN) !== 0;
     if (payload && type !== NBD_CMD_WRITE && type !== NBD_CMD_BLOCK_STATUS) return EINVAL;
-    // An extended WRITE without the flag brings nothing to write.
+    // An extended WRITE has to say that its length is that of its payload.
     if (this.#extended && !payload && type === NBD_CMD_WRITE) return EINVAL;
     if ((flags & ~(payload ? allowed | NBD_CMD_FLAG_PAYLOAD_LEN : allowed)) !== 0) return EINVAL;
     if (type === NBD_CMD_READ && (flags & NBD_CMD_FLAG_DF) !== 0 && !this.#chunked) return EINVAL;

@@ -8,7 +8,7 @@
 import { connect, createServer, type Server, type Socket } from "node:net";
 import { createServer as createTlsServer, type TlsOptions } from "node:tls";
 import { PlinthError } from "../../base/errors/index.js";
-import { CONNECTIONS_PER_SOCKET_MAX, NBD_HANDSHAKE_MS, NBD_OPTION_BYTES_MAX } from "../limits.js";
+import { CONNECTIONS_PER_SOCKET_MAX, NBD_HANDSHAKE_MS } from "../limits.js";
 import { type ExportDirectory, NbdSession, type SessionOutput } from "./nbd-session.js";
 import { encodeGreeting, encodeOptionReply, NBD_OPT_STARTTLS, NBD_REP_ACK } from "./nbd-wire.js";
 import { TlsGateSession } from "./tls-gate-session.js";
@@ -114,7 +114,10 @@ export class TlsGate {
     };
     const take = (bytes: Buffer): void => {
       const { forward, rest } = session.receive(Buffer.concat([held, bytes]));
-      if (forward.byteLength > 0) server.write(forward);
+      if (forward.byteLength > 0 && !server.write(forward)) {
+        client.pause();
+        server.once("drain", () => client.resume());
+      }
       held = Buffer.from(rest);
       if (session.state === "passing") {
         client.off("data", take);
@@ -123,10 +126,7 @@ export class TlsGate {
         client.pipe(server);
         return;
       }
-      if (session.state !== "starttls") {
-        if (server.writableLength > NBD_OPTION_BYTES_MAX) client.destroy();
-        return;
-      }
+      if (session.state !== "starttls") return;
       client.off("data", take);
       stop();
       server.off("close", drop);
