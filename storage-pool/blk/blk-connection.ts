@@ -130,9 +130,9 @@ export class BlkConnection implements FlushWaiter {
     this.busy = false;
     for (let index = 0; index < queues.length; index++) {
       const queue = queues[index] as Virtqueue;
-      if (queue.size === 0) continue;
-      if (queue.discarding) this.#discard(index, queue);
-      else if (queue.enabled && !queue.broken) this.#takeFrom(index, queue);
+      // What is in a ring that was disabled stays there: QEMU disables all before it stops one after the other, and a request
+      // that came back untouched would count as done.
+      if (queue.size > 0 && queue.enabled && !queue.broken) this.#takeFrom(index, queue);
     }
     return this.busy;
   }
@@ -356,10 +356,6 @@ export class BlkConnection implements FlushWaiter {
     }
     this.#epoch++;
     this.#publish();
-  }
-
-  #discard(index: number, queue: Virtqueue): void {
-    if (queue.discard() > 0) this.#touch(index);
   }
 
   /** Only the write cache can be changed. */

@@ -401,6 +401,47 @@ test("a driver without a cache is answered when its writes are durable; the cach
   rig.close();
 });
 
+test("requests in a ring that is disabled stay there, and are carried out when it is enabled or started again", async () => {
+  for (const features of [FEATURES, FEATURES | PACKED]) {
+    const rig = new Rig(false, features);
+    await rig.guest.start();
+    const { guest } = rig;
+    const data = new Uint8Array(512).fill(7);
+    const offer = (fill: number): void => {
+      guest.bytes.set(head(1, fill, data), ARENA);
+      guest.bytes[ARENA + 528] = 0xee;
+      const [readable, status] = [FRONT_END_GUEST_BASE + ARENA, FRONT_END_GUEST_BASE + ARENA + 528];
+      guest.offerChain(
+        0,
+        [0, 1],
+        [
+          { address: readable, length: 528, flags: READ },
+          { address: status, length: 1, flags: WRITE },
+        ],
+      );
+    };
+    guest.enableRing(0, false);
+    rig.pump();
+    offer(0);
+    rig.pump();
+    expect([guest.takeUsed(0), guest.bytes[ARENA + 528]]).toEqual([undefined, 0xee]);
+    guest.enableRing(0, true);
+    rig.pump();
+    expect([guest.takeUsed(0), guest.bytes[ARENA + 528]]).toEqual([{ head: 0, length: 1 }, 0]);
+    guest.enableRing(0, false);
+    rig.pump();
+    offer(1);
+    rig.pump();
+    const base = await guest.stopRing(0);
+    expect([guest.takeUsed(0), guest.bytes[ARENA + 528]]).toEqual([undefined, 0xee]);
+    guest.restartRing(0, base);
+    guest.enableRing(0, true);
+    rig.pump();
+    expect([guest.takeUsed(0), guest.bytes[ARENA + 528]]).toEqual([{ head: 0, length: 1 }, 0]);
+    rig.close();
+  }
+});
+
 test("a flush fails when what was answered before cannot be made durable any more, though the sync itself was right", async () => {
   const rig = new Rig();
   await rig.guest.start();
