@@ -21,6 +21,8 @@ export interface ExportView {
   readonly readOnly: boolean;
   readonly uid?: number;
   readonly protocol: "nbd" | "vhost-user-blk";
+  /** Guest memory is taken that its front-end could truncate. */
+  readonly unsealedMemory?: true;
 }
 
 const VHOST_USER_BLK = "vhost-user-blk";
@@ -45,12 +47,19 @@ async function openExport(daemon: StorageDaemon, params: Params): Promise<Export
       field: "protocol",
     });
   }
+  const unsealedMemory = flag(params, "unsealedMemory");
+  if (unsealedMemory && !vhostUserBlk) {
+    throw storageError("PARAMETER_INVALID", `unsealedMemory is for ${VHOST_USER_BLK} only`, {
+      field: "unsealedMemory",
+    });
+  }
   const entry = findVolume(daemon, volume, "volume");
   refuseUnservedVolume(daemon, entry, "volume");
   const locked = daemon.keys.lockedReason(entry);
   if (locked !== undefined) throw storageError("VOLUME_LOCKED", `${volume}: ${locked}`, { field: "volume" });
   const known = daemon.catalogue.exports.get(socket);
-  if (known !== undefined && !isSameExport(known, entry.name, readOnly, vhostUserBlk)) {
+  const asked = { volume: entry.name, readOnly, vhostUserBlk, unsealedMemory };
+  if (known !== undefined && !isSameExport(known, asked)) {
     throw storageError("VOLUME_IN_USE", `${socket} exports ${known.volume}`, { field: "socket" });
   }
   const others = [...daemon.catalogue.exports.values()].filter(
@@ -62,12 +71,10 @@ async function openExport(daemon: StorageDaemon, params: Params): Promise<Export
     });
   }
   const wanted: ExportEntry = {
+    ...asked,
     socket,
-    volume: entry.name,
     hasUid: uid !== undefined,
     uid: uid ?? 0,
-    readOnly,
-    vhostUserBlk,
     owner: ownerText(params),
   };
   // Asked again: a socket that was lost with its directory comes back, a living one stays untouched.
@@ -97,11 +104,18 @@ async function closeExport(daemon: StorageDaemon, params: Params): Promise<objec
   return {};
 }
 
-function isSameExport(known: ExportEntry, volume: string, readOnly: boolean, vhostUserBlk: boolean): boolean {
-  return known.volume === volume && known.readOnly === readOnly && known.vhostUserBlk === vhostUserBlk;
+function isSameExport(known: ExportEntry, asked: Omit<ExportEntry, "socket" | "hasUid" | "uid" | "owner">): boolean {
+  return (
+    known.volume === asked.volume &&
+    known.readOnly === asked.readOnly &&
+    known.vhostUserBlk === asked.vhostUserBlk &&
+    known.unsealedMemory === asked.unsealedMemory
+  );
 }
 
-function exportView({ socket, volume, readOnly, hasUid, uid, vhostUserBlk }: ExportEntry): ExportView {
+function exportView(entry: ExportEntry): ExportView {
+  const { socket, volume, readOnly, hasUid, uid, vhostUserBlk, unsealedMemory } = entry;
   const protocol = vhostUserBlk ? VHOST_USER_BLK : "nbd";
-  return { socket, volume, readOnly, ...(hasUid ? { uid } : {}), protocol };
+  const view = { socket, volume, readOnly, ...(hasUid ? { uid } : {}), protocol } as const;
+  return unsealedMemory ? { ...view, unsealedMemory } : view;
 }

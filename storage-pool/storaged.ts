@@ -271,10 +271,11 @@ export class StorageDaemon implements Storaged {
   }
 
   /** Lets clients come at the socket of one export. */
-  async openExport({ socket, volume, readOnly, hasUid, uid, vhostUserBlk }: ExportEntry): Promise<void> {
-    const owner = hasUid ? uid : undefined;
+  async openExport(entry: ExportEntry): Promise<void> {
+    const { socket, volume, readOnly, vhostUserBlk, unsealedMemory } = entry;
+    const owner = entry.hasUid ? entry.uid : undefined;
     if (vhostUserBlk) {
-      await this.target.ask("listenBlk", { path: socket, volume, uid: owner, readOnly });
+      await this.target.ask("listenBlk", { path: socket, volume, uid: owner, readOnly, unsealedMemory });
       return;
     }
     const place = { kind: "unix", path: socket, uid: owner } as const;

@@ -182,6 +182,7 @@ interface AttachFlags {
   readonly protocol: string;
   readonly readOnly: boolean;
   readonly moving: boolean;
+  readonly allowUnsealedMemory: boolean;
 }
 
 /** Sockets of one volume, which the daemon opens again when it is started again. */
@@ -197,11 +198,17 @@ function registerAttachVerbs(volume: Command): void {
           .default("nbd"),
       )
       .option("--read-only", "refuse to write", false)
-      .option("--moving", "a guest that has it by vhost-user-blk elsewhere moves here", false),
+      .option("--moving", "a guest that has it by vhost-user-blk elsewhere moves here", false)
+      .option(
+        "--allow-unsealed-memory",
+        "take guest memory by vhost-user-blk that its front-end, which is trusted, could truncate: files, huge pages",
+        false,
+      ),
   ).action(async (name: string, flags: Flags & AttachFlags) => {
-    const { protocol, readOnly, moving } = flags;
+    const { protocol, readOnly, moving, allowUnsealedMemory: unsealedMemory } = flags;
     const socket = resolve(flags.socket);
-    const made = await call(flags, "export.open", { volume: name, socket, protocol, readOnly, moving });
+    const asked = { volume: name, socket, protocol, readOnly, moving, unsealedMemory };
+    const made = await call(flags, "export.open", asked);
     show(flags, made, () => `volume ${name} is at ${socket} (${protocol})`);
   });
   withFlags(volume.command("detach <socket>").description("close a socket that `attach` opened")).action(

@@ -65,6 +65,21 @@ const FLUSHES_MAX = 16 * 1024;
 /** Tags are slots, told apart from those of before the last quiesce(). */
 const EPOCH = 0x1_0000;
 
+export interface BlkConnectionOptions {
+  /** A connected socket; the connection's from now on. */
+  readonly fd: number;
+  readonly target: NbdExport;
+  /** As GuestMemoryOptions.allowUnsealed. */
+  readonly unsealedMemory: boolean;
+}
+
+export interface BlkModules {
+  /** Empty, and empty again after close(). */
+  readonly window: GuestWindow;
+  readonly epoll: Epoll;
+  readonly flushes: FlushQueue;
+}
+
 export class BlkConnection implements FlushWaiter {
   readonly target: NbdExport;
   readonly backend: VhostUserBackend;
@@ -105,8 +120,8 @@ export class BlkConnection implements FlushWaiter {
   #canSwitch = false;
   #canFlush = true;
 
-  /** `fd`: a connected socket; the connection's from now on. `window`: empty, and empty again after close(). */
-  constructor(fd: number, target: NbdExport, window: GuestWindow, epoll: Epoll, flushes: FlushQueue) {
+  constructor({ fd, target, unsealedMemory }: BlkConnectionOptions, modules: BlkModules) {
+    const { window, epoll, flushes } = modules;
     this.target = target;
     this.#window = window;
     this.#flushes = flushes;
@@ -117,6 +132,7 @@ export class BlkConnection implements FlushWaiter {
       device: blkDevice(target, this.#config),
       window: this.#window,
       epoll,
+      allowUnsealed: unsealedMemory,
       onConfig: (offset, bytes) => this.#setConfig(offset, bytes),
       quiesce: () => this.#quiesce(),
     });

@@ -71,7 +71,7 @@ afterEach(() => {
 
 async function connect(features: bigint): Promise<void> {
   server = new BlkServer(epoll, { wait: (waiter, tag) => waiter.flushed(tag, device.flush()) });
-  server.listen(`${dir}/s`, () => new NbdExport("shop/db", "", device, false), undefined);
+  server.listen(`${dir}/s`, () => new NbdExport("shop/db", "", device, false));
   const fd = sysConnectUnix(`${dir}/s`);
   guest = new FakeFrontEnd({ fd, ringCount: 2, ringSize: RING, features, pump });
   await guest.start();

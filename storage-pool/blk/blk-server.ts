@@ -21,11 +21,19 @@ interface BlkListener {
   readonly path: string;
   readonly fd: number;
   readonly find: () => NbdExport | undefined;
+  readonly unsealedMemory: boolean;
   /** One for all that connect: addresses of a closed window come back late, and a guest may connect without end. */
   window: GuestWindow | undefined;
   connection: BlkConnection | undefined;
   /** Of the connection; −1 without one. */
   connectionFd: number;
+}
+
+export interface BlkSocketOptions {
+  /** As root the socket is given to this user. */
+  readonly uid?: number | undefined;
+  /** Takes guest memory that its front-end could truncate under us: for front-ends that are trusted. */
+  readonly unsealedMemory?: boolean;
 }
 
 export class BlkServer {
@@ -42,8 +50,9 @@ export class BlkServer {
     this.#flushes = flushes;
   }
 
-  /** Serves what `find` finds at `path`; as root the socket is given to `uid`. Throws EADDRINUSE and SOCKET_PATH_…. */
-  listen(path: string, find: () => NbdExport | undefined, uid: number | undefined): void {
+  /** Serves what `find` finds at `path`. Throws EADDRINUSE and SOCKET_PATH_…. */
+  listen(path: string, find: () => NbdExport | undefined, options: BlkSocketOptions = {}): void {
+    const { uid, unsealedMemory = false } = options;
     const fd = listenUnix(path, { mode: 0o600 });
     try {
       if (uid !== undefined && process.getuid?.() === 0) giveSocketFile(path, uid);
@@ -51,7 +60,8 @@ export class BlkServer {
       closeFile(fd);
       throw new PlinthError("EPERM", `the socket ${path} cannot be given to user ${uid}`, { cause });
     }
-    this.#listeners.push({ path, fd, find, window: undefined, connection: undefined, connectionFd: -1 });
+    const nobody = { window: undefined, connection: undefined, connectionFd: -1 };
+    this.#listeners.push({ path, fd, find, unsealedMemory, ...nobody });
     this.#epoll.add(fd, EPOLLIN);
   }
 
@@ -203,7 +213,9 @@ export class BlkServer {
     listener.connectionFd = fd;
     this.connectionCount++;
     listener.window ??= new GuestWindow();
-    listener.connection = new BlkConnection(fd, target, listener.window, this.#epoll, this.#flushes);
+    const { window, unsealedMemory } = listener;
+    const modules = { window, epoll: this.#epoll, flushes: this.#flushes };
+    listener.connection = new BlkConnection({ fd, target, unsealedMemory }, modules);
   }
 
   #end(listener: BlkListener): void {

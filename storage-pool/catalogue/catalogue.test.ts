@@ -58,11 +58,12 @@ test("what was put is there after opening again", async () => {
     readOnly: false,
     vhostUserBlk: true,
     owner: "VirtualMachine shop/db",
+    unsealedMemory: true,
   });
   const second = await Catalogue.open(store);
   expect([...second.pools.values()]).toEqual([pool]);
   expect([...second.volumes.values()]).toEqual([volume]);
-  expect(second.exports.get("/run/x.sock")).toMatchObject({ uid: 4711, readOnly: false });
+  expect(second.exports.get("/run/x.sock")).toMatchObject({ uid: 4711, readOnly: false, unsealedMemory: true });
   expect(second.nextVolumeId).toBe(2);
   expect(second.volumeById(1)?.name).toBe("shop/db");
 });
@@ -121,6 +122,7 @@ test("a deleted volume takes its exports along, and its number is never used aga
     readOnly: true,
     vhostUserBlk: false,
     owner: "",
+    unsealedMemory: false,
   });
   await catalogue.deleteVolume("shop/db");
   const again = await Catalogue.open(store);

@@ -102,6 +102,8 @@ export interface ExportEntry {
   readonly vhostUserBlk: boolean;
   /** Who uses it, for people; "" when nobody said. */
   readonly owner: string;
+  /** Of vhost-user-blk: guest memory is taken that its front-end could truncate under us. */
+  readonly unsealedMemory: boolean;
 }
 
 /** A transaction has a bounded number of operations. */
@@ -202,6 +204,7 @@ const exportRecord = defineRecord<ExportEntry>("ExportEntry", {
   readOnly: { number: 5, type: "bool" },
   vhostUserBlk: { number: 6, type: "bool" },
   owner: { number: 7, type: "string" },
+  unsealedMemory: { number: 8, type: "bool" },
 });
 
 /** Apart from the volume, for it changes every second. */

@@ -3,7 +3,7 @@
 import { existsSync } from "node:fs";
 import { PlinthError } from "../../base/errors/index.js";
 import type { Epoll } from "../../base/linux/index.js";
-import { BlkServer } from "../blk/blk-server.js";
+import { BlkServer, type BlkSocketOptions } from "../blk/blk-server.js";
 import type { DiskEntry } from "../catalogue/catalogue.js";
 import { foreignReason, formatDisk, openDisk, readSuperblock } from "../disk/disk.js";
 import { openDiskFile } from "../disk/disk-file.js";
@@ -68,10 +68,9 @@ export interface Listening {
 }
 
 /** A unix socket where QEMU's vhost-user-blk device finds one volume. */
-export interface BlkListening {
+export interface BlkListening extends BlkSocketOptions {
   readonly path: string;
   readonly volume: string;
-  readonly uid?: number | undefined;
   readonly readOnly: boolean;
 }
 
@@ -401,13 +400,13 @@ export class Target {
   }
 
   /** As listen(), for a guest's vhost-user-blk device. */
-  listenBlk({ path, volume, uid, readOnly }: BlkListening): void {
+  listenBlk({ path, volume, readOnly, ...options }: BlkListening): void {
     if (this.blk.isListening(path)) {
       if (existsSync(path)) return;
       this.blk.unlisten(path);
     }
     const source = this.#exports.chosen([volume], readOnly);
-    this.blk.listen(path, () => source.open(""), uid);
+    this.blk.listen(path, () => source.open(""), options);
   }
 
   /** Whichever front listens at a path. */
