@@ -27,6 +27,7 @@ export * from "./oxm-fields.js";
 export { type FieldNames, OXM_NAMES } from "./oxm-names.js";
 export { isLoadable, loadsOf, setFieldOf } from "./set-field-loads.js";
 export { OFP10_VERSION, widenPort } from "./v10/numbers.js";
+export { featuresPortsMax } from "./v10/port-wire.js";
 export {
   OFPFW_ALL,
   OFPFW_DL_DST,

@@ -15,6 +15,7 @@ import type { TlsFiles } from "../../base/tls/index.js";
 import type { CommandIo } from "./command-io.js";
 import { createCommandLog, type LogLevel } from "./command-log.js";
 import { commandError } from "./errors.js";
+import { portsOfFeatures } from "./features-ports.js";
 import { parsePort } from "./field-text.js";
 import type { FlowText } from "./flow-text.js";
 import type { PortNumbers } from "./match-reader.js";
@@ -117,7 +118,8 @@ export class OfctlContext {
   async #askPorts(): Promise<readonly PortDescription[]> {
     if (this.client.version < OFP13_VERSION) {
       const [features] = await this.client.ask({ type: "features_request" });
-      if (features?.message?.type === "features_reply") return features.message.openflow10?.ports ?? [];
+      const ports = portsOfFeatures(features, this.client.version);
+      if (ports !== undefined) return ports;
     }
     const replies = await this.client.request({ kind: "port_desc" });
     return bodiesOf(replies).flatMap((body) => (body.kind === "port_desc" ? body.ports : []));

@@ -24,6 +24,7 @@ import { FRAME_SIZE_MIN } from "../../base/packet/index.js";
 import { systemClock } from "../../base/time/index.js";
 import { askGroupFeatures10, askPort15, askQueues } from "./client-requests.js";
 import { commandError } from "./errors.js";
+import { portsOfFeatures, withoutPorts } from "./features-ports.js";
 import { portOr } from "./field-text.js";
 import { parseInstructions } from "./instruction-text.js";
 import { splitKeyValues } from "./key-values.js";
@@ -38,9 +39,10 @@ type Arguments = readonly string[];
 
 export async function show(context: OfctlContext): Promise<number> {
   const { client, flags } = context;
-  const features = await client.ask({ type: "features_request" });
-  const isFirst = client.version < OFP13_VERSION;
-  const ports = isFirst ? [] : await client.request({ kind: "port_desc" });
+  const asked = await client.ask({ type: "features_request" });
+  const isWhole = portsOfFeatures(asked[0], client.version) !== undefined;
+  const features = isWhole ? asked : asked.map(withoutPorts);
+  const ports = isWhole ? [] : await client.request({ kind: "port_desc" });
   // The original opens another connection for what follows.
   client.skipXid();
   const config = await client.ask({ type: "get_config_request" });

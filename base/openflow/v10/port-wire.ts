@@ -16,10 +16,13 @@ import type {
 import { OFPR, reasonCode } from "../nicira-wire.js";
 import { nameOf, type Reader, type Writer } from "../wire.js";
 import { readActions10, writeActions10 } from "./actions-wire.js";
-import { bigEndian, narrowPort, numberOf, widenPort } from "./numbers.js";
+import { bigEndian, narrowPort, numberOf, OFP10_VERSION, widenPort } from "./numbers.js";
 
 const PORT_NAME_SIZE = 16;
 const PORT_SIZE = 48;
+const PORT11_SIZE = 64;
+/** Of a features reply, with the header of the message. */
+const FEATURES_SIZE = 32;
 const OFPPR: Readonly<Record<PortStatusReason, number>> = { add: 0, delete: 1, modify: 2 };
 /** Of OFPPS_* only the link's state means the same in 1.0; two more bits tell what a spanning tree does. */
 const STATE_MASK = 0x301;
@@ -102,10 +105,20 @@ export function readFeaturesReply10(reader: Reader, xid: number): FeaturesReply 
   return { type: "features_reply", xid, ...base, openflow10: { actions, ports } };
 }
 
+/**
+ * Ports that a features reply of a version before 1.3 has room for. A reply with so many may not have all: they are to be
+ * asked for by themselves. Source: OpenFlow 1.0.0, 5.3.1, and 1.1.0, A.3.1: 32 bytes, then 48 or 64 for each port.
+ */
+export function featuresPortsMax(version: number): number {
+  return Math.floor((0xffff - FEATURES_SIZE) / (version === OFP10_VERSION ? PORT_SIZE : PORT11_SIZE));
+}
+
+/** Ports for which there is no room are left out, as Open vSwitch does. */
 export function writeFeaturesReply10(writer: Writer, reply: FeaturesReply): void {
   writer.u64(reply.datapathId).u32(reply.bufferCount).u8(reply.tableCount).zero(3);
   writer.u32(reply.capabilities).u32(reply.openflow10?.actions ?? 0);
-  for (const port of reply.openflow10?.ports ?? []) writePort10(writer, port);
+  const ports = reply.openflow10?.ports ?? [];
+  for (const port of ports.slice(0, featuresPortsMax(OFP10_VERSION))) writePort10(writer, port);
 }
 
 // --- Packets
