@@ -104,7 +104,10 @@ async function closeExport(daemon: StorageDaemon, params: Params): Promise<objec
   return {};
 }
 
-function isSameExport(known: ExportEntry, asked: Omit<ExportEntry, "socket" | "hasUid" | "uid" | "owner">): boolean {
+function isSameExport(
+  known: ExportEntry,
+  asked: Omit<ExportEntry, "socket" | "hasUid" | "uid" | "owner">,
+): boolean {
   return (
     known.volume === asked.volume &&
     known.readOnly === asked.readOnly &&

@@ -339,7 +339,8 @@ export class BlkConnection implements FlushWaiter {
       queue.wantKicks(true);
       if (this.stalled || this.throttled || !this.isServed) continue;
       // A driver without a descriptor to kick wants to be looked at all the time.
-      if (queue.available() > 0 || (queue.enabled && !queue.broken && !this.backend.kicks(index))) return false;
+      if (queue.available() > 0 || (queue.enabled && !queue.broken && !this.backend.kicks(index)))
+        return false;
     }
     return true;
   }

@@ -63,7 +63,11 @@ test("what was put is there after opening again", async () => {
   const second = await Catalogue.open(store);
   expect([...second.pools.values()]).toEqual([pool]);
   expect([...second.volumes.values()]).toEqual([volume]);
-  expect(second.exports.get("/run/x.sock")).toMatchObject({ uid: 4711, readOnly: false, unsealedMemory: true });
+  expect(second.exports.get("/run/x.sock")).toMatchObject({
+    uid: 4711,
+    readOnly: false,
+    unsealedMemory: true,
+  });
   expect(second.nextVolumeId).toBe(2);
   expect(second.volumeById(1)?.name).toBe("shop/db");
 });

@@ -9,7 +9,9 @@ export function parseExportName(data: Uint8Array): string | undefined {
 }
 
 /** u32 name length, name, u16 count, u16 × count. */
-export function parseInfoRequest(data: Uint8Array): { name: string; wanted: number[] } | "too big" | undefined {
+export function parseInfoRequest(
+  data: Uint8Array,
+): { name: string; wanted: number[] } | "too big" | undefined {
   if (data.byteLength < 6) return undefined;
   const view = viewOf(data);
   const length = view.getUint32(0);
@@ -24,7 +26,9 @@ export function parseInfoRequest(data: Uint8Array): { name: string; wanted: numb
 }
 
 /** u32 name length, name, u32 count, then u32 length and text of each query. */
-export function parseMetaRequest(data: Uint8Array): { name: string; queries: string[] } | "too big" | undefined {
+export function parseMetaRequest(
+  data: Uint8Array,
+): { name: string; queries: string[] } | "too big" | undefined {
   const view = viewOf(data);
   const texts: string[] = [];
   let at = 0;

@@ -127,7 +127,7 @@ interface Request {
 function encode({ type, flags, offset, length }: Request, cookie: number, mode: ReplyMode): Buffer {
   const extended = mode === "extended";
   const size = extended ? 32 : 28;
-  const payload = extended ? (flags & PAYLOAD_LEN) !== 0 : type === 1;
+  const payload = type === 1 || (extended && (flags & PAYLOAD_LEN) !== 0);
   const bytes = Buffer.alloc(size + (payload ? length : 0), cookie);
   bytes.fill(0, 0, size);
   bytes.writeUInt32BE(extended ? 0x21e41c71 : 0x25609513, 0);

@@ -1,10 +1,17 @@
 import { expect, test } from "vitest";
-import { encodeMessage, featuresPortsMax, type PortDescription, parseMessage } from "../../base/openflow/index.js";
+import {
+  encodeMessage,
+  featuresPortsMax,
+  type PortDescription,
+  parseMessage,
+} from "../../base/openflow/index.js";
 import { portsOfFeatures, withoutPorts } from "./features-ports.js";
+
+const OPENFLOW_10 = { version: 1, flowModTableId: false } as const;
 
 const port = (number: number): PortDescription => ({
   ...{ port: number, macAddress: new Uint8Array(6), name: `p${number}`, config: 0, state: 0 },
-  ...{ current: 0, advertised: 0, supported: 0, peer: 0, currentSpeed: 0, maxSpeed: 0 },
+  ...{ current: 0, advertised: 0, supported: 0, peer: 0, currentSpeedKbps: 0, maxSpeedKbps: 0 },
 });
 
 function replyWith(count: number) {
@@ -15,9 +22,9 @@ function replyWith(count: number) {
       ...{ type: "features_reply", xid: 5, datapathId: 1n, bufferCount: 0, tableCount: 254 },
       ...{ auxiliaryId: 0, capabilities: 0, openflow10 },
     },
-    { version: 1 },
+    OPENFLOW_10,
   );
-  return { bytes, message: parseMessage(bytes, { version: 1 }) };
+  return { bytes, message: parseMessage(bytes, OPENFLOW_10) };
 }
 
 test("a features reply of 1.0 leaves out the ports that it has no room for, and who reads it knows that", () => {
@@ -28,6 +35,6 @@ test("a features reply of 1.0 leaves out the ports that it has no room for, and 
   expect(full.bytes.byteLength).toBe(32 + 48 * most);
   expect(portsOfFeatures(full, 1)).toBeUndefined();
   const { bytes, message } = withoutPorts(full);
-  expect(parseMessage(bytes, { version: 1 })).toEqual(message);
+  expect(parseMessage(bytes, OPENFLOW_10)).toEqual(message);
   expect(message).toMatchObject({ xid: 5, tableCount: 254, openflow10: { ports: [] } });
 });
