@@ -1,7 +1,7 @@
 // Replies of one connection, in the form that was negotiated, into a buffer that the server sends from.
 //
 //   simple:      16 bytes, then what was read
-//   structured:  chunks with heads of 20 bytes for READ and BLOCK_STATUS, else simple
+//   structured:  chunks with heads of 20 bytes for READ, BLOCK_STATUS and errors, else simple
 //   extended:    chunks with heads of 32 bytes for everything; they repeat the offset of the request
 //
 // Source: NBD protocol, "Simple reply message", "Structured reply chunk message", "Extended reply chunk message".
@@ -46,7 +46,7 @@ export class NbdReplies {
   output = replyBuffers.take(REPLY_BUFFER_LEAST);
   outputStart = 0;
   outputEnd = 0;
-  /** Replies of READ and BLOCK_STATUS come in chunks. */
+  /** Replies of READ and BLOCK_STATUS, and errors, come in chunks. */
   readonly chunked: boolean;
   readonly #extended: boolean;
   readonly #headSize: number;
@@ -66,8 +66,9 @@ export class NbdReplies {
     if (error !== OK) this.#counters.fail(opOf(type));
     this.#room(this.#headSize + 6);
     const { view } = this.output;
-    const chunk =
-      this.#extended || (this.chunked && (type === NBD_CMD_READ || type === NBD_CMD_BLOCK_STATUS));
+    // Errors are better told by a chunk, as the specification has it.
+    const hasChunks = error !== OK || type === NBD_CMD_READ || type === NBD_CMD_BLOCK_STATUS;
+    const chunk = this.#extended || (this.chunked && hasChunks);
     if (!chunk) {
       this.outputEnd += writeSimpleReply(view, this.outputEnd, echo, e, nbdError(error));
       return;

@@ -352,7 +352,8 @@ export class NbdSession {
     // What was chosen before is gone, also when this request fails.
     if (choosing) this.#contextsFor = undefined;
     const asked = parseMetaRequest(data);
-    if (this.#mode === "simple" || asked === undefined) {
+    // Who only lists may do so before: others let them, and clients count on it.
+    if ((choosing && this.#mode === "simple") || asked === undefined) {
       this.refuse(option, NBD_REP_ERR_INVALID, asked ? "needs structured replies" : "malformed request");
       return;
     }
