@@ -123,6 +123,12 @@ test("a ring that does not run is answered the base that was given, and one that
   await frontEnd.start([7]);
   expect(await frontEnd.stopRing(0)).toBe(7);
   expect(await frontEnd.stopRing(0)).toBe(7);
+  // As QEMU does it when a machine is moved.
+  frontEnd.restartRing(0, 7);
+  frontEnd.send(wire.VHOST_USER_SET_STATUS, { kind: "u64", value: 15n });
+  frontEnd.send(wire.VHOST_USER_SET_STATUS, { kind: "u64", value: 0n });
+  frontEnd.enableRing(0, false);
+  expect(await frontEnd.stopRing(0)).toBe(7);
 });
 
 test("a ring continues at the used index when the base given is wrong", async () => {

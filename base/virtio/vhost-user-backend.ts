@@ -465,10 +465,10 @@ export class VhostUserBackend {
   #stopRing({ index, answer, base }: Effect<"stopRing">, over: boolean): undefined {
     const ran = this.#rings[index] !== undefined;
     this.#haltRing(index);
-    if (!answer) return;
     const stopped = ran ? this.queues[index]!.base : base;
+    // QEMU resets the device first, and asks then.
     this.#session.stoppedAt(index, stopped);
-    if (!over) this.#socket.send(vringBaseReply(index, stopped));
+    if (answer && !over) this.#socket.send(vringBaseReply(index, stopped));
   }
 
   #haltRing(index: number): undefined {

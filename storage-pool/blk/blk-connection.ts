@@ -146,7 +146,7 @@ export class BlkConnection implements FlushWaiter {
     this.busy = false;
     for (let index = 0; index < queues.length; index++) {
       const queue = queues[index] as Virtqueue;
-      // What is in a ring that was disabled stays there: QEMU disables all before it stops one after the other, and a request
+      // What is in a ring that was disabled stays there: all are disabled before one after the other is stopped, and a request
       // that came back untouched would count as done.
       if (queue.size > 0 && queue.enabled && !queue.broken) this.#takeFrom(index, queue);
     }

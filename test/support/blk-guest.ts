@@ -14,6 +14,8 @@ export interface BlkGuestOptions {
   readonly queues?: number;
   /** Sockets of further disks: vdb, vdc … */
   readonly more?: readonly string[];
+  /** Their rings are packed. */
+  readonly packed?: boolean;
   /** Raw files of disks that QEMU serves itself, behind those of storaged. */
   readonly files?: readonly string[];
   /** Boot from the disk; else the kernel comes from QEMU. */
@@ -36,6 +38,7 @@ export class BlkGuest {
       queues = 2,
       fromDisk = false,
       more = [],
+      packed = false,
       files = [],
       monitor,
       incoming,
@@ -52,7 +55,10 @@ export class BlkGuest {
         ...["-device", `vhost-user-blk-pci,chardev=c,num-queues=${queues}${fromDisk ? ",bootindex=0" : ""}`],
         ...more.flatMap((path, i) => [
           ...["-chardev", `socket,id=c${i},path=${path},reconnect=1`],
-          ...["-device", `vhost-user-blk-pci,chardev=c${i},num-queues=${queues}`],
+          ...[
+            "-device",
+            `vhost-user-blk-pci,chardev=c${i},num-queues=${queues},packed=${packed ? "on" : "off"}`,
+          ],
         ]),
         ...files.flatMap((path, i) => [
           ...["-drive", `file=${path},format=raw,if=none,id=f${i}`],
