@@ -113,7 +113,8 @@ export class Epoll {
   #change(operation: number, fd: number, events: number): void {
     this.#control.setUint32(0, events >>> 0, true);
     this.#control.setInt32(EVENT_DATA, fd, true);
-    check(cEpollCtl(this.fd, operation, fd, this.#controlAddress), "epoll_ctl", `descriptor ${fd}`);
+    const result = raw(cEpollCtl(this.fd, operation, fd, this.#controlAddress));
+    if (result < 0) throw systemError("epoll_ctl", result, `descriptor ${fd}`);
   }
 }
 

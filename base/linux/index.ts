@@ -49,6 +49,7 @@ export * from "./provided-buffers.js";
 export * from "./raw-ip.js";
 export * from "./socket-dial.js";
 export { changeSocketMode, giveSocketFile } from "./socket-file.js";
+export { SocketMessage } from "./socket-message.js";
 export * from "./tap.js";
 export * from "./tcp-socket.js";
 export {

@@ -19,6 +19,10 @@ export const cGetsockopt = define<Option>(
   "int getsockopt(int fd, int level, int name, intptr_t value, intptr_t length)",
 );
 
+type Message = (fd: number, header: number, flags: number) => number;
+export const cRecvmsg = define<Message>("int64_t recvmsg(int fd, intptr_t header, int flags)");
+export const cSendmsg = define<Message>("int64_t sendmsg(int fd, intptr_t header, int flags)");
+
 type Transfer = (fd: number, address: number, length: number, flags: number) => number;
 export const cSend = define<Transfer>("int64_t send(int fd, intptr_t buffer, size_t length, int flags)");
 export const cRecv = define<Transfer>("int64_t recv(int fd, intptr_t buffer, size_t length, int flags)");

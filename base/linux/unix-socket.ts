@@ -10,7 +10,17 @@ import { checkUnixPath } from "../unix-path/index.js";
 import { check, EADDRINUSE, ECONNREFUSED, EINPROGRESS, raw, systemError } from "./errno.js";
 import { addressOf, define } from "./ffi.js";
 import { closeFile } from "./file.js";
-import { cBind, cGetsockopt, cListen, cRecv, cSend, cSetsockopt, cSocket } from "./socket-calls.js";
+import {
+  cBind,
+  cGetsockopt,
+  cListen,
+  cRecv,
+  cRecvmsg,
+  cSend,
+  cSendmsg,
+  cSetsockopt,
+  cSocket,
+} from "./socket-calls.js";
 import { changeSocketMode } from "./socket-file.js";
 import { noteDescriptor } from "./thread-ledger.js";
 
@@ -22,9 +32,6 @@ const cConnect = define<WithAddress>("int connect(int fd, intptr_t address, unsi
 const cAccept = define<(fd: number, a: number, l: number, flags: number) => number>(
   "int accept4(int fd, intptr_t address, intptr_t length, int flags)",
 );
-type Message = (fd: number, header: number, flags: number) => number;
-const cRecvmsg = define<Message>("int64_t recvmsg(int fd, intptr_t header, int flags)");
-const cSendmsg = define<Message>("int64_t sendmsg(int fd, intptr_t header, int flags)");
 const cFchmod = define<(fd: number, mode: number) => number>("int fchmod(int fd, unsigned int mode)");
 
 const AF_UNIX = 1;

@@ -66,4 +66,5 @@ export {
   wireLength,
   writeNetHeader,
 } from "./virtio-net-header.js";
+export { createWindowPool, type WindowPool } from "./window-pool.js";
 export { isSumRight, swapped, WordSum } from "./word-sum.js";

@@ -7,18 +7,19 @@ import { concatBytes } from "../bytes/index.js";
 import { addressOf, closeFile, listenUnix, sysAccept, sysSend } from "../linux/index.js";
 import { Batch } from "./batch.js";
 import { FRAME_SIZE_MAX, FRAME_SIZE_MIN } from "./limits.js";
-import { PacketPool } from "./packet-pool.js";
 import { RX_ERRORS, RX_PACKETS } from "./port.js";
 import { StreamPort } from "./stream-port.js";
+import { createWindowPool } from "./window-pool.js";
 
 const SLOTS = 64;
+const { pool, window } = createWindowPool(SLOTS, 8 << 20);
 
 /** Runs `pieces` through a fresh connection; returns the frames that came out and the port. */
 function receive(dir: string, pieces: readonly Uint8Array[]): { frames: Uint8Array[]; port: StreamPort } {
   const path = `${dir}/s`;
   const listener = listenUnix(path);
-  const pool = new PacketPool({ slots: SLOTS });
-  const port = new StreamPort({ name: "s", pool, path });
+  const reserved = window.reservedBytes;
+  const port = new StreamPort({ name: "s", pool, window, path });
   port.tick(0);
   const peer = sysAccept(listener);
   const batch = new Batch(16);
@@ -42,6 +43,7 @@ function receive(dir: string, pieces: readonly Uint8Array[]): { frames: Uint8Arr
   closeFile(listener);
   rmSync(path);
   expect(pool.available).toBe(SLOTS);
+  expect(window.reservedBytes).toBe(reserved);
   return { frames, port };
 }
 

@@ -4,10 +4,12 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { closeFile, duplicateFile, Epoll } from "../linux/index.js";
 import { waitFor } from "../time/index.js";
 import { Batch } from "./batch.js";
-import { PacketPool } from "./packet-pool.js";
 import { RX_ERRORS, RX_PACKETS, TX_DROPPED, TX_PACKETS } from "./port.js";
 import { describePort, frameOf } from "./port.suite.js";
 import { StreamPort } from "./stream-port.js";
+import { createWindowPool } from "./window-pool.js";
+
+const WINDOW_SIZE = 64 << 20;
 
 let dir = "";
 beforeEach(() => {
@@ -64,10 +66,10 @@ async function listenPeer(path: string): Promise<{ server: Server; accepted: Pro
 
 function fixture(role: "dial" | "listen") {
   return async () => {
-    const pool = new PacketPool({ slots: 512 });
+    const { pool, window } = createWindowPool(512, WINDOW_SIZE);
     const path = `${dir}/${role}`;
     const listening = role === "dial" ? await listenPeer(path) : undefined;
-    const port = new StreamPort({ name: role, pool, path, role });
+    const port = new StreamPort({ name: role, pool, window, path, role });
     let peer: Peer;
     if (listening === undefined) {
       port.tick(performance.now());
@@ -95,8 +97,8 @@ describePort("StreamPort that listens", fixture("listen"), 9216);
 
 describe("StreamPort", () => {
   it("dials again after its peer was lost, and counts what had nowhere to go", async () => {
-    const pool = new PacketPool({ slots: 64 });
-    const port = new StreamPort({ name: "s", pool, path: `${dir}/s` });
+    const { pool, window } = createWindowPool(64, WINDOW_SIZE);
+    const port = new StreamPort({ name: "s", pool, window, path: `${dir}/s` });
     port.tick(performance.now());
     expect(port.lastError).toContain("ENOENT");
     const batch = new Batch();
@@ -188,8 +190,8 @@ describe("StreamPort", () => {
   });
 
   it("wakes a sleeper for a frame, and for a peer that comes", async () => {
-    const pool = new PacketPool({ slots: 64 });
-    const port = new StreamPort({ name: "s", pool, path: `${dir}/s`, role: "listen" });
+    const { pool, window } = createWindowPool(64, WINDOW_SIZE);
+    const port = new StreamPort({ name: "s", pool, window, path: `${dir}/s`, role: "listen" });
     const epoll = new Epoll();
     epoll.add(port.wakeFd, 1);
     port.tick(performance.now());
@@ -216,9 +218,9 @@ describe("StreamPort", () => {
 });
 
 it("goes to another process with half a frame received and frames unsent, unnoticed by its peer", async () => {
-  const pool = new PacketPool({ slots: 4096 });
+  const { pool, window } = createWindowPool(4096, WINDOW_SIZE);
   const path = `${dir}/s`;
-  let port = new StreamPort({ name: "p", pool, path, role: "listen" });
+  let port = new StreamPort({ name: "p", pool, window, path, role: "listen" });
   port.tick(0);
   const peer = new Peer(connect(path));
   await linkUp(port);
@@ -247,6 +249,7 @@ it("goes to another process with half a frame received and frames unsent, unnoti
   const next = new StreamPort({
     name: "p",
     pool,
+    window,
     path,
     role: "listen",
     handed: { state: handed.state, fds },

@@ -4,23 +4,25 @@
 //   rx: recv into one buffer ─► whole frames are copied into packets     (pool empty: they wait in the buffer)
 //   tx: frames are appended to one buffer ─► one send for the batch      (buffer full: dropped and counted)
 //
+// Both buffers lie in the window that the packets are in, so that a frame moves inside one array and leaves no garbage.
 // Source: QEMU net/stream.c, net/net.c (net_fill_rstate). A length that no frame has ends the connection.
 // Thread: the datapath worker's. Hot: yes (rx, tx).
+import { assert } from "../assert/index.js";
+import { PlinthError } from "../errors/index.js";
 import {
-  addressOf,
   closeFile,
-  copyMemory,
   EAGAIN,
   EINTR,
   EPOLLIN,
   EPOLLOUT,
   Epoll,
   errnoName,
+  SocketMessage,
   setSocketBuffers,
-  sysReceive,
-  sysSend,
   UnixLink,
 } from "../linux/index.js";
+import { checkUnixPath } from "../unix-path/index.js";
+import type { GuestWindow } from "../virtio/index.js";
 import type { Batch } from "./batch.js";
 import { type HandedPort, HandedReader, textOf } from "./handed-port.js";
 import { FRAME_SIZE_MAX, FRAME_SIZE_MIN } from "./limits.js";
@@ -38,7 +40,9 @@ import {
 
 export interface StreamPortOptions {
   readonly name: string;
+  /** Its arena must be the window's: both sides of every copy lie in one array. */
   readonly pool: PacketPool;
+  readonly window: GuestWindow;
   readonly path: string;
   /** "dial": the peer listens at `path` (the default). "listen": we do. */
   readonly role?: "dial" | "listen";
@@ -61,53 +65,58 @@ export class StreamPort implements Port {
   readonly wakeFd: number;
   linkUp = false;
   readonly #pool: PacketPool;
-  readonly #arena: number;
-  readonly #epoll = new Epoll(4);
+  readonly #window: GuestWindow;
+  readonly #epoll: Epoll;
   readonly #link: UnixLink;
-  readonly #in = new Uint8Array(RECEIVE_SIZE);
-  readonly #inView = new DataView(this.#in.buffer);
-  readonly #inAddress = addressOf(this.#in);
-  readonly #out = new Uint8Array(SEND_SIZE);
-  readonly #outView = new DataView(this.#out.buffer);
-  readonly #outAddress = addressOf(this.#out);
+  readonly #message: SocketMessage;
+  /** Where in the window what is received begins, and what is to be sent. */
+  readonly #inAt: number;
+  readonly #outAt: number;
   #fd = -1;
-  /** Received and not handed over: [inStart, inEnd). */
+  /** Received and not handed over: [inStart, inEnd) behind inAt. */
   #inStart = 0;
   #inEnd = 0;
-  /** To be sent: [outStart, outEnd). */
+  /** To be sent: [outStart, outEnd) behind outAt. */
   #outStart = 0;
   #outEnd = 0;
   #watchesOut = false;
   #closed = false;
 
-  /** Throws SOCKET_PATH_TOO_LONG, HANDED_PORT_INVALID. */
+  /** Throws SOCKET_PATH_TOO_LONG, HANDED_PORT_INVALID, NO_WINDOW_ROOM. */
   constructor(options: StreamPortOptions) {
-    this.name = options.name;
-    this.#pool = options.pool;
-    this.#arena = addressOf(options.pool.bytes);
-    this.wakeFd = this.#epoll.fd;
-    const { path, role = "dial", mode, handed } = options;
+    const { name, pool, window, path, role = "dial", mode, handed } = options;
+    assert(pool.bytes.buffer === window.bytes.buffer, "packets and the port's buffers share one window");
     const known = handed === undefined ? undefined : decode(handed);
+    checkUnixPath(path);
+    this.name = name;
+    this.#pool = pool;
+    this.#window = window;
+    this.#inAt = takeMemory(window, name);
+    this.#outAt = this.#inAt + RECEIVE_SIZE;
+    this.#message = new SocketMessage(window.memory.address);
+    this.#epoll = new Epoll(4);
+    this.wakeFd = this.#epoll.fd;
     const listenFd = known?.listenFd ?? -1;
     const more = mode === undefined ? {} : { mode };
     this.#link = new UnixLink({ path, role, epoll: this.#epoll, listenFd, ...more });
     if (known === undefined || known.fd < 0) return;
     this.#connected(known.fd);
-    this.#in.set(known.received);
+    pool.bytes.set(known.received, this.#inAt);
     this.#inEnd = known.received.byteLength;
-    this.#out.set(known.unsent);
+    pool.bytes.set(known.unsent, this.#outAt);
     this.#outEnd = known.unsent.byteLength;
   }
 
   /** Everything that another process needs to go on with the connection, and with the frames that are in the buffers. */
   handOver(): HandedPort {
+    const { bytes } = this.#pool;
     const listenFd = this.#link.handOver();
     return {
       state: {
         listens: listenFd >= 0,
         isConnected: this.#fd >= 0,
-        received: textOf(this.#in, this.#inStart, this.#inEnd),
-        unsent: textOf(this.#out, this.#outStart, this.#outEnd),
+        received: textOf(bytes, this.#inAt + this.#inStart, this.#inAt + this.#inEnd),
+        unsent: textOf(bytes, this.#outAt + this.#outStart, this.#outAt + this.#outEnd),
       },
       fds: [listenFd, this.#fd].filter((fd) => fd >= 0),
     };
@@ -166,6 +175,8 @@ export class StreamPort implements Port {
     this.#disconnect("closed");
     this.#link.close();
     this.#epoll.close();
+    this.#message.close();
+    this.#window.giveBack(this.#inAt);
   }
 
   #connected(fd: number): void {
@@ -192,11 +203,12 @@ export class StreamPort implements Port {
   /** Reads what is there into the buffer; false when nothing came or the peer is gone. */
   #receive(): boolean {
     if (this.#inStart > 0) {
-      this.#in.copyWithin(0, this.#inStart, this.#inEnd);
+      const at = this.#inAt;
+      this.#pool.bytes.copyWithin(at, at + this.#inStart, at + this.#inEnd);
       this.#inEnd -= this.#inStart;
       this.#inStart = 0;
     }
-    const count = sysReceive(this.#fd, this.#inAddress + this.#inEnd, RECEIVE_SIZE - this.#inEnd);
+    const count = this.#message.receive(this.#fd, this.#inAt + this.#inEnd, RECEIVE_SIZE - this.#inEnd);
     if (count > 0) {
       if (this.#inEnd === 0) this.#link.settled();
       this.#inEnd += count;
@@ -209,14 +221,17 @@ export class StreamPort implements Port {
 
   #hasFrame(): boolean {
     const have = this.#inEnd - this.#inStart;
-    return have >= LENGTH_SIZE && have >= LENGTH_SIZE + this.#inView.getUint32(this.#inStart);
+    return have >= LENGTH_SIZE && have >= LENGTH_SIZE + this.#pool.view.getUint32(this.#inAt + this.#inStart);
   }
 
   #takeFrames(batch: Batch): number {
     const { stats } = this;
+    const { copy } = this.#window;
+    const pool = this.#pool;
     let count = 0;
     while (this.#inEnd - this.#inStart >= LENGTH_SIZE && batch.length < batch.capacity) {
-      const length = this.#inView.getUint32(this.#inStart);
+      const at = this.#inAt + this.#inStart;
+      const length = pool.view.getUint32(at);
       if (length > STREAM_FRAME_SIZE_MAX) {
         stats[RX_ERRORS] = (stats[RX_ERRORS] as number) + 1;
         this.#disconnect(`the peer announced a frame of ${length} bytes`);
@@ -226,11 +241,10 @@ export class StreamPort implements Port {
       if (length < FRAME_SIZE_MIN || length > FRAME_SIZE_MAX) {
         stats[RX_ERRORS] = (stats[RX_ERRORS] as number) + 1;
       } else {
-        const packet = this.#pool.allocate();
+        const packet = pool.allocate();
         if (packet < 0) return count;
-        const from = this.#inAddress + this.#inStart + LENGTH_SIZE;
-        copyMemory(this.#arena + (this.#pool.offset[packet] as number), from, length);
-        this.#pool.length[packet] = length;
+        copy(pool.offset[packet] as number, at + LENGTH_SIZE, length);
+        pool.length[packet] = length;
         batch.push(packet);
         stats[RX_PACKETS] = (stats[RX_PACKETS] as number) + 1;
         stats[RX_BYTES] = (stats[RX_BYTES] as number) + length;
@@ -243,14 +257,16 @@ export class StreamPort implements Port {
 
   #append(packet: number): void {
     const { stats } = this;
-    const length = this.#pool.length[packet] as number;
+    const { copy } = this.#window;
+    const pool = this.#pool;
+    const length = pool.length[packet] as number;
     if (this.#fd < 0 || !this.#makeRoom(LENGTH_SIZE + length)) {
       stats[TX_DROPPED] = (stats[TX_DROPPED] as number) + 1;
       return;
     }
-    this.#outView.setUint32(this.#outEnd, length);
-    const to = this.#outAddress + this.#outEnd + LENGTH_SIZE;
-    copyMemory(to, this.#arena + (this.#pool.offset[packet] as number), length);
+    const at = this.#outAt + this.#outEnd;
+    pool.view.setUint32(at, length);
+    copy(at + LENGTH_SIZE, pool.offset[packet] as number, length);
     this.#outEnd += LENGTH_SIZE + length;
     stats[TX_PACKETS] = (stats[TX_PACKETS] as number) + 1;
     stats[TX_BYTES] = (stats[TX_BYTES] as number) + length;
@@ -261,7 +277,8 @@ export class StreamPort implements Port {
     this.#flush();
     if (this.#fd < 0) return false;
     if (this.#outStart > 0) {
-      this.#out.copyWithin(0, this.#outStart, this.#outEnd);
+      const at = this.#outAt;
+      this.#pool.bytes.copyWithin(at, at + this.#outStart, at + this.#outEnd);
       this.#outEnd -= this.#outStart;
       this.#outStart = 0;
     }
@@ -270,7 +287,7 @@ export class StreamPort implements Port {
 
   #flush(): void {
     while (this.#fd >= 0 && this.#outEnd > this.#outStart) {
-      const count = sysSend(this.#fd, this.#outAddress + this.#outStart, this.#outEnd - this.#outStart);
+      const count = this.#message.send(this.#fd, this.#outAt + this.#outStart, this.#outEnd - this.#outStart);
       if (count === -EAGAIN) return;
       if (count === -EINTR) continue;
       if (count < 0) {
@@ -288,6 +305,13 @@ export class StreamPort implements Port {
     this.#watchesOut = wanted;
     this.#epoll.modify(this.#fd, wanted ? EPOLLIN | EPOLLOUT : EPOLLIN);
   }
+}
+
+/** Room for both buffers in the window. Throws NO_WINDOW_ROOM. */
+function takeMemory(window: GuestWindow, name: string): number {
+  const at = window.reserveAnonymous(RECEIVE_SIZE + SEND_SIZE);
+  if (at >= 0) return at;
+  throw new PlinthError("NO_WINDOW_ROOM", `no room for the buffers of ${name} beside the memory of guests`);
 }
 
 /** What another process's handOver() says. Throws HANDED_PORT_INVALID. */

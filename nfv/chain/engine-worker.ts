@@ -2,8 +2,7 @@
 import { workerData } from "node:worker_threads";
 import { describeError } from "../../base/errors/index.js";
 import { EPOLLIN, Epoll } from "../../base/linux/index.js";
-import { PacketPool } from "../../base/packet/index.js";
-import { StreamPort } from "../../base/packet/stream-port.js";
+import { createWindowPool, StreamPort } from "../../base/packet/index.js";
 import { checkUnixPath } from "../../base/unix-path/index.js";
 import { Mailbox, type MailboxSetup } from "../../base/worker/index.js";
 import { nfvError } from "../errors.js";
@@ -20,7 +19,7 @@ interface Running {
 }
 
 const { mailbox: setup } = workerData as { mailbox: MailboxSetup };
-const pool = new PacketPool();
+const { pool, window } = createWindowPool();
 const engine = new Engine(pool);
 const epoll = new Epoll();
 const running = new Map<string, Running>();
@@ -63,7 +62,7 @@ function listen({ name, socket }: LoadBalancerConfig): StreamPort {
   } catch (thrown) {
     throw nfvError("FUNCTION_SOCKET_UNAVAILABLE", `socket: ${describeError(thrown)}`, "socket");
   }
-  const port = new StreamPort({ name, pool, path: socket, role: "listen" });
+  const port = new StreamPort({ name, pool, window, path: socket, role: "listen" });
   port.tick(performance.now());
   if (port.listening) return port;
   port.close();
@@ -92,3 +91,4 @@ while (!mailbox.closing) {
 engine.close();
 epoll.close();
 mailbox.close();
+window.close();

@@ -141,6 +141,7 @@ export class BlkConnection implements FlushWaiter {
   /** Takes the chains that wait. True when finish() is to follow a commit. */
   take(): boolean {
     if (this.stalled || this.throttled || !this.isServed) return false;
+    this.#requests.begin();
     this.#later = false;
     const { queues } = this.backend;
     this.busy = false;
@@ -361,11 +362,13 @@ export class BlkConnection implements FlushWaiter {
   close(): void {
     this.#epoch++;
     this.#flushCount = 0;
+    this.#requests.release();
     this.backend.close();
   }
 
   /** Nothing is in flight afterwards. A sync under way answers later, to nobody. */
   #quiesce(): void {
+    this.#requests.release();
     if (this.#flushCount === 0) return;
     const result = this.target.device.flush();
     for (let slot = 0; slot < FLUSHES_MAX; slot++) {

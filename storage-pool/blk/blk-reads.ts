@@ -4,11 +4,9 @@
 //   add … add ─► run, when the writes of the breath are committed ─► results[i], in the order of add() ─► clear
 //
 // Invariant: the window does not move between add() and run(). Thread: the pool's worker. Hot: yes.
-import { copyMemory } from "../../base/linux/index.js";
-import type { GuestWindow } from "../../base/virtio/index.js";
-import type { DataBuffer } from "../disk/data-buffer.js";
 import { OK } from "../errors.js";
 import type { BlockDevice } from "../volume/block-device.js";
+import type { WindowBuffer } from "./window-buffer.js";
 
 /** Longer reads are worth system calls of their own. */
 const SHORT_MAX = 16 * 1024;
@@ -16,7 +14,6 @@ const READS_MAX = 256;
 
 export class BlkReads {
   readonly #device: BlockDevice;
-  readonly #window: GuestWindow;
   readonly #bytesMax: number;
   readonly #offsets = new Float64Array(READS_MAX);
   readonly #tickets = new Int32Array(READS_MAX);
@@ -29,9 +26,8 @@ export class BlkReads {
   #bytes = 0;
 
   /** `bytesMax`: of all that run() reads. */
-  constructor(device: BlockDevice, window: GuestWindow, bytesMax: number) {
+  constructor(device: BlockDevice, bytesMax: number) {
     this.#device = device;
-    this.#window = window;
     this.#bytesMax = bytesMax;
   }
 
@@ -47,26 +43,24 @@ export class BlkReads {
     return true;
   }
 
-  /** By way of `buffer`, which has room for all. */
-  run(buffer: DataBuffer): void {
+  /** By way of `buffer`, which has room for all from `start` on. */
+  run(buffer: WindowBuffer, start: number): void {
+    const { data } = buffer;
     const count = this.#count;
     const device = this.#device;
-    for (let i = 0, at = 0; i < count; i++) {
+    for (let i = 0, at = start; i < count; i++) {
       const length = this.lengths[i] as number;
       const offset = this.#offsets[i] as number;
-      this.#tickets[i] = count === 1 ? -1 : device.prepareRead(buffer, at, offset, length);
+      this.#tickets[i] = count === 1 ? -1 : device.prepareRead(data, at, offset, length);
       at += length;
     }
-    for (let i = 0, at = 0; i < count; i++) {
+    for (let i = 0, at = start; i < count; i++) {
       const length = this.lengths[i] as number;
       const ticket = this.#tickets[i] as number;
       const offset = this.#offsets[i] as number;
-      const result = ticket < 0 ? device.read(buffer, at, offset, length) : device.finishRead(ticket);
+      const result = ticket < 0 ? device.read(data, at, offset, length) : device.finishRead(ticket);
       this.results[i] = result;
-      if (result === OK) {
-        const to = this.#window.memory.address + (this.places[i] as number);
-        copyMemory(to, buffer.address + at, length);
-      }
+      if (result === OK) buffer.give(at, this.places[i] as number, length);
       at += length;
     }
   }

@@ -2,9 +2,7 @@
 // Data goes through a buffer of ours: the driver could change its own between the checksum and the disk.
 // Source: VIRTIO 1.2, 5.2.6. Invariant: the driver is hostile; lengths and sectors are judged before use.
 // Thread: the pool's worker. Hot: yes.
-import { assert } from "../../base/assert/index.js";
 import type { GuestWindow, Virtqueue } from "../../base/virtio/index.js";
-import { DataBuffer } from "../disk/data-buffer.js";
 import { EAGAIN, OK } from "../errors.js";
 import { BLOCK_SIZE, REQUEST_SIZE_BYTES_MAX } from "../limits.js";
 import { OP_FLUSH, OP_OTHER, OP_READ, OP_UNMAP, OP_WRITE, OP_ZEROES } from "../metrics/volume-counters.js";
@@ -31,6 +29,7 @@ import {
   VIRTIO_BLK_T_OUT,
   VIRTIO_BLK_T_WRITE_ZEROES,
 } from "./virtio-blk-wire.js";
+import { WindowBuffer } from "./window-buffer.js";
 
 /** take(): the status is known; `status` and `written` say it. */
 export const BLK_DONE = 0;
@@ -53,9 +52,13 @@ const U32 = 0x1_0000_0000;
 /** Reads and scatters this much at a time, so that it is still in the processor's cache. */
 const SLICE = 256 * 1024;
 const BUFFER_KEPT = 2 * 1024 * 1024;
+/** Where in the buffer a request's head is, the ranges of a discard (both in its first page), and data. */
+const HEAD_AT = 0;
+const RANGES_AT = REQUEST_HEAD_SIZE;
+const DATA_AT = 4096;
 
 export class BlkRequests {
-  readonly memory: ChainMemory;
+  readonly memory = new ChainMemory();
   readonly reads: BlkReads;
   /** After BLK_DONE: how it ended and the bytes written to the chain, with the status. */
   status = VIRTIO_BLK_S_OK;
@@ -63,19 +66,27 @@ export class BlkRequests {
   /** What the last request counts as. */
   op = OP_OTHER;
   readonly #export: NbdExport;
-  readonly #head = new DataBuffer(REQUEST_HEAD_SIZE);
-  readonly #ranges = new DataBuffer(BLK_RANGES_MAX * RANGE_SIZE);
-  #buffer = new DataBuffer(SLICE);
+  readonly #buffer: WindowBuffer;
 
   constructor(target: NbdExport, window: GuestWindow) {
     this.#export = target;
-    this.memory = new ChainMemory(window);
-    this.reads = new BlkReads(target.device, window, SLICE);
+    this.#buffer = new WindowBuffer(window, DATA_AT + REQUEST_SIZE_BYTES_MAX);
+    this.reads = new BlkReads(target.device, SLICE);
+  }
+
+  /** To be called before take(): from now on some of the window is in use. */
+  begin(): void {
+    this.#buffer.place();
+  }
+
+  /** Nothing of the window is in use any more, until begin(). */
+  release(): void {
+    this.#buffer.release();
   }
 
   /** Carries out what take() put among `reads`; the writes of the breath are committed. */
   runReads(): void {
-    this.reads.run(this.#buffer);
+    this.reads.run(this.#buffer, DATA_AT);
   }
 
   /** Carries out the chain that `queue` took last. */
@@ -83,10 +94,11 @@ export class BlkRequests {
     const { memory } = this;
     memory.use(queue);
     if (memory.readableBytes < REQUEST_HEAD_SIZE || memory.writableBytes === 0) return BLK_MALFORMED;
-    memory.read(0, REQUEST_HEAD_SIZE, this.#head);
-    const { view } = this.#head;
-    const offset = (view.getUint32(12, true) * U32 + view.getUint32(8, true)) * SECTOR_SIZE;
-    const type = view.getUint32(0, true);
+    memory.read(0, REQUEST_HEAD_SIZE, this.#buffer, HEAD_AT);
+    const { view } = this.#buffer.data;
+    const sector = view.getUint32(HEAD_AT + 12, true) * U32 + view.getUint32(HEAD_AT + 8, true);
+    const offset = sector * SECTOR_SIZE;
+    const type = view.getUint32(HEAD_AT, true);
     const { share } = this.#export;
     const bytes = this.#bytesOf(type);
     const taken = share.take(bytes, type === VIRTIO_BLK_T_OUT);
@@ -143,10 +155,11 @@ export class BlkRequests {
     const place = length > 0 ? this.memory.dataOffset : -1;
     if (place >= 0 && this.reads.add(offset, length, place)) return BLK_READ;
     const { device } = this.#export;
+    const { data } = this.#buffer;
     for (let done = 0; done < length; done += SLICE) {
       const count = Math.min(SLICE, length - done);
-      if (device.read(this.#buffer, 0, offset + done, count) !== OK) return this.#done(VIRTIO_BLK_S_IOERR);
-      this.memory.write(done, count, this.#buffer);
+      if (device.read(data, DATA_AT, offset + done, count) !== OK) return this.#done(VIRTIO_BLK_S_IOERR);
+      this.memory.write(done, count, this.#buffer, DATA_AT);
     }
     return this.#done(VIRTIO_BLK_S_OK, length);
   }
@@ -156,10 +169,9 @@ export class BlkRequests {
       return this.#done(VIRTIO_BLK_S_IOERR);
     }
     if (length === 0) return this.#done(VIRTIO_BLK_S_OK);
-    if (length > this.#buffer.bytes.byteLength) this.#buffer = new DataBuffer(length);
-    this.memory.read(REQUEST_HEAD_SIZE, length, this.#buffer);
-    const result = this.#export.device.stageWrite(this.#buffer, 0, offset, length);
-    if (this.#buffer.bytes.byteLength > BUFFER_KEPT) this.#buffer = new DataBuffer(SLICE);
+    this.memory.read(REQUEST_HEAD_SIZE, length, this.#buffer, DATA_AT);
+    const result = this.#export.device.stageWrite(this.#buffer.data, DATA_AT, offset, length);
+    if (length > BUFFER_KEPT) this.#buffer.empty();
     return this.#staged(result);
   }
 
@@ -172,10 +184,10 @@ export class BlkRequests {
 
   #identify(length: number): number {
     const count = Math.min(length, DEVICE_ID_SIZE);
-    assert(count <= this.#buffer.bytes.byteLength, "an identity is small");
-    this.#buffer.bytes.fill(0, 0, DEVICE_ID_SIZE);
-    this.#buffer.bytes.write(this.#export.name, 0, DEVICE_ID_SIZE);
-    this.memory.write(0, count, this.#buffer);
+    const { bytes } = this.#buffer.data;
+    bytes.fill(0, DATA_AT, DATA_AT + DEVICE_ID_SIZE);
+    bytes.write(this.#export.name, DATA_AT, DEVICE_ID_SIZE);
+    this.memory.write(0, count, this.#buffer, DATA_AT);
     return this.#done(VIRTIO_BLK_S_OK, count);
   }
 
@@ -185,13 +197,13 @@ export class BlkRequests {
     if (this.#export.readOnly || length % RANGE_SIZE !== 0 || count === 0 || count > BLK_RANGES_MAX) {
       return this.#done(VIRTIO_BLK_S_IOERR);
     }
-    this.memory.read(REQUEST_HEAD_SIZE, length, this.#ranges);
+    this.memory.read(REQUEST_HEAD_SIZE, length, this.#buffer, RANGES_AT);
     for (let i = 0; i < count; i++) {
-      const status = this.#judgeRange(i * RANGE_SIZE, zeroes);
+      const status = this.#judgeRange(RANGES_AT + i * RANGE_SIZE, zeroes);
       if (status !== VIRTIO_BLK_S_OK) return this.#done(status);
     }
     for (let i = 0; i < count; i++) {
-      const result = this.#changeRange(i * RANGE_SIZE, zeroes);
+      const result = this.#changeRange(RANGES_AT + i * RANGE_SIZE, zeroes);
       if (result !== OK) return this.#staged(result);
     }
     return this.#staged(OK);
@@ -199,7 +211,7 @@ export class BlkRequests {
 
   /** Source: VIRTIO 1.2, 5.2.6.2: reserved flags, and UNMAP of DISCARD, are UNSUPP. */
   #judgeRange(at: number, zeroes: boolean): number {
-    const { view } = this.#ranges;
+    const { view } = this.#buffer.data;
     const flags = view.getUint32(at + 12, true);
     if ((flags & ~(zeroes ? VIRTIO_BLK_RANGE_UNMAP : 0)) !== 0) return VIRTIO_BLK_S_UNSUPP;
     const sectors = view.getUint32(at + 8, true);
@@ -208,12 +220,12 @@ export class BlkRequests {
   }
 
   #offsetOf(at: number): number {
-    const { view } = this.#ranges;
+    const { view } = this.#buffer.data;
     return (view.getUint32(at + 4, true) * U32 + view.getUint32(at, true)) * SECTOR_SIZE;
   }
 
   #changeRange(at: number, zeroes: boolean): number {
-    const { view } = this.#ranges;
+    const { view } = this.#buffer.data;
     const { device } = this.#export;
     const offset = this.#offsetOf(at);
     const length = view.getUint32(at + 8, true) * SECTOR_SIZE;

@@ -1,20 +1,14 @@
 // The bytes of a descriptor chain as two streams: what the device reads, then what it writes.
 // Invariant: only offsets that the queue has checked are touched. Nothing is kept from one chain to the next.
 // Thread: the owner of the window. Hot: yes.
-import { copyMemory } from "../../base/linux/index.js";
-import type { DescriptorChain, GuestWindow, Virtqueue } from "../../base/virtio/index.js";
-import type { DataBuffer } from "../disk/data-buffer.js";
+import type { DescriptorChain, Virtqueue } from "../../base/virtio/index.js";
+import type { WindowBuffer } from "./window-buffer.js";
 
 export class ChainMemory {
-  readonly window: GuestWindow;
   #queue: Virtqueue | undefined = undefined;
   /** Bytes that the device may read, and write. */
   readableBytes = 0;
   writableBytes = 0;
-
-  constructor(window: GuestWindow) {
-    this.window = window;
-  }
 
   /** Looks at the chain that `queue` took last. */
   use(queue: Virtqueue): void {
@@ -29,8 +23,8 @@ export class ChainMemory {
     }
   }
 
-  /** Copies `length` readable bytes from `skip` on to `to`; they are there. */
-  read(skip: number, length: number, to: DataBuffer): void {
+  /** Copies `length` readable bytes from `skip` on to `at` in the buffer; they are there. */
+  read(skip: number, length: number, to: WindowBuffer, at: number): void {
     const { chain } = this.#queue as Virtqueue;
     let done = 0;
     for (let i = 0; i < chain.readableCount && done < length; i++) {
@@ -40,14 +34,14 @@ export class ChainMemory {
         continue;
       }
       const count = Math.min(size - skip, length - done);
-      copyMemory(to.address + done, this.window.memory.address + (chain.offset[i] as number) + skip, count);
+      to.take(at + done, (chain.offset[i] as number) + skip, count);
       done += count;
       skip = 0;
     }
   }
 
-  /** Copies `length` bytes of `from` over the writable ones from `skip` on; they are there. */
-  write(skip: number, length: number, from: DataBuffer): void {
+  /** Copies the `length` bytes at `at` in the buffer over the writable ones from `skip` on; they are there. */
+  write(skip: number, length: number, from: WindowBuffer, at: number): void {
     const queue = this.#queue as Virtqueue;
     const { chain } = queue;
     let done = 0;
@@ -59,7 +53,7 @@ export class ChainMemory {
       }
       const count = Math.min(size - skip, length - done);
       const offset = (chain.offset[i] as number) + skip;
-      copyMemory(this.window.memory.address + offset, from.address + done, count);
+      from.give(at + done, offset, count);
       if (queue.log !== undefined) queue.markWritten(offset, count);
       done += count;
       skip = 0;

@@ -10,11 +10,17 @@ export class DataBuffer {
   /** 0 where system calls do not exist. */
   readonly address: number;
 
-  constructor(sizeBytes: number) {
-    const memory = new ArrayBuffer(Math.max((sizeBytes + 3) & ~3, 4096));
-    this.bytes = Buffer.from(memory, 0, sizeBytes);
-    this.view = new DataView(memory);
-    this.words = new Uint32Array(memory);
+  /** In memory of its own, or from `place` on in another's, at a multiple of four, where it is for as long as that lets it. */
+  constructor(sizeBytes: number, place?: { readonly memory: ArrayBuffer; readonly at: number }) {
+    const { memory, at } = place ?? { memory: new ArrayBuffer(Math.max(wholeWords(sizeBytes), 4096)), at: 0 };
+    const size = place === undefined ? memory.byteLength : wholeWords(sizeBytes);
+    this.bytes = Buffer.from(memory, at, sizeBytes);
+    this.view = new DataView(memory, at, size);
+    this.words = new Uint32Array(memory, at, size >>> 2);
     this.address = process.platform === "linux" ? addressOf(this.bytes) : 0;
   }
+}
+
+function wholeWords(sizeBytes: number): number {
+  return (sizeBytes + 3) & ~3;
 }

@@ -103,7 +103,7 @@ export class PortFactory {
       }
       case "stream": {
         const role = spec.options["server"] === "true" ? "listen" : "dial";
-        return new StreamPort({ name, pool, path: need(spec, "path"), role, ...more });
+        return new StreamPort({ name, pool, window, path: need(spec, "path"), role, ...more });
       }
       case "patch":
         return this.#createPatch(spec);

@@ -6,12 +6,12 @@
 // the counters tell: what a busy machine and its kernel do is not left to chance. Prints a line of JSON.
 // Run with --expose-gc --trace-deopt --redirect-code-traces --redirect-code-traces-to=FILE.
 //   node steady-state.js FILE ROUNDS
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { PerformanceObserver } from "node:perf_hooks";
-import { createMonotonicClock, probeFacility } from "../../base/linux/index.js";
+import { createMonotonicClock } from "../../base/linux/index.js";
 import { type Action, OFPG_ANY, OFPP_ANY, OFPP_NORMAL } from "../../base/openflow/index.js";
-import { arenaSizeOf, PacketPool, sharedPoolSize, TX_PACKETS } from "../../base/packet/index.js";
+import { arenaSizeOf, PacketPool, type Port, sharedPoolSize, TX_PACKETS } from "../../base/packet/index.js";
 import { GuestWindow } from "../../base/virtio/index.js";
 import { DatapathTime } from "../datapath/datapath-time.js";
 import { type BridgeChange, Datapath } from "../datapath/index.js";
@@ -20,21 +20,14 @@ import { PollLoop } from "../datapath/poll-loop.js";
 import { PortHost } from "../datapath/port-host.js";
 import { TRUNK_ALL } from "../learn/index.js";
 import { acceptGuest, type FakeGuest, MERGEABLE, PACKED } from "../port/fake-guest.js";
-import {
-  createPortLane,
-  createWorkerLane,
-  RemotePort,
-  SlotBank,
-  SystemPort,
-  TapPort,
-  VhostUserPort,
-} from "../port/index.js";
+import { createPortLane, createWorkerLane, RemotePort, SlotBank, VhostUserPort } from "../port/index.js";
 import { masqueradedConversation, tcpConversation, udpConversation } from "./conversations.js";
 import { FIREWALL, type FlowEntry, MASQUERADE } from "./firewalls.js";
 import { tcpFrame, udpFrame } from "./frames.js";
 import { GeneratorPort } from "./generator-port.js";
 import { apply, field, flowMod, goto, output } from "./rig.js";
 import { RingDriver } from "./ring-driver.js";
+import { addDevicePorts, addStreamPorts, DEVICE_MAC, type SteadyPortModules } from "./steady-ports.js";
 
 const PACKETS_PER_ROUND = 500_000;
 const TURNS_PER_MS = 50;
@@ -46,6 +39,7 @@ const STOPS_LOOKS = 1021;
 const IDLE_TURNS = 100_000;
 const IDLE_WINDOWS = 20;
 const WARM_UP_ROUNDS_MAX = 40;
+const LINK_TICKS = 1000;
 const CONVERSATIONS = 50;
 const [file = "", rounds = "4"] = process.argv.slice(2);
 
@@ -66,7 +60,7 @@ const bank = new SlotBank({ pool, ...lent });
 const host = new PortHost({ pool: hostPool, ...lent });
 const guests: FakeGuest[] = [];
 const guestPorts: VhostUserPort[] = [];
-const hostPorts: (TapPort | SystemPort)[] = [];
+const hostPorts: Port[] = [];
 const drivers: RingDriver[] = [];
 const machineClock = createMonotonicClock();
 const clockMs = new Float64Array(1);
@@ -237,33 +231,39 @@ async function addGuests(name: string, features: bigint, dir: string, pairs = 1)
   bridge.change(flowMod({ match: [field("in_port", 1)], instructions: [apply(output(2))] }), time.lastMs);
 }
 
-/**
- * A TAP port and one over the device that it made: what leaves by either comes in by the other. Nothing where the host
- * does not let us make one.
- */
-function addTap(): void {
-  if (!probeFacility("tap").available) return;
-  const name = `plss${process.pid % 100_000}`;
-  const udp = many((i) => udpFrame({ source: "10.0.0.1", destination: "10.0.0.2", sourcePort: 1000 + i }));
-  for (const type of ["tap", "device"] as const) {
-    // What the generator gives leaves by the device, and what comes in by it goes to the other port.
-    const [one] = addBridge(type, [
-      [0, [field("in_port", 1)], [apply(output(3))]],
-      [0, [field("in_port", 3)], [apply(output(2))]],
-    ]);
-    const mac = Uint8Array.of(2, 0, 0, 0, 0, 1);
-    const port = type === "tap" ? new TapPort({ name, pool, mac }) : new SystemPort({ name, pool, window });
-    datapath.bridge(type).addPort({ port, ofport: 3, mac, mtu: 1500, nowMs: time.lastMs });
-    hostPorts.push(port);
+const udp = many((i) => udpFrame({ source: "10.0.0.1", destination: "10.0.0.2", sourcePort: 1000 + i }));
+/** What is to be taken away at the end. */
+const removals: (() => void)[] = [];
+const steadyPorts: SteadyPortModules = {
+  pool,
+  window,
+  removals,
+  // What a generator gives leaves by the port, and what comes in by it another one takes.
+  join: (name, open) => {
+    const pair = ([1, 2] as const).map((end) => {
+      const [one] = addBridge(`${name}-${end}`, [
+        [0, [field("in_port", 1)], [apply(output(3))]],
+        [0, [field("in_port", 3)], [apply(output(2))]],
+      ]);
+      const port = open(end);
+      addHostPort(`${name}-${end}`, port);
+      one.always(udp);
+      return port;
+    });
+    hostPorts.push(...pair);
+    // One may be what the other waits for.
+    for (let i = 0; i < LINK_TICKS && pair.some((port) => !port.linkUp); i++) tick();
+  },
+  feed: (port) => {
+    const [one] = addBridge(port.name, [[0, [], [apply(output(3))]]]);
+    addHostPort(port.name, port);
+    while (!port.linkUp) tick();
     one.always(udp);
-  }
-  silence(name);
-}
+  },
+};
 
-/** The kernel sends nothing of its own by the device: what it tells its neighbours over IPv6 it tells when it likes. */
-function silence(device: string): void {
-  const path = `/proc/sys/net/ipv6/conf/${device}/disable_ipv6`;
-  if (existsSync(path)) writeFileSync(path, "1");
+function addHostPort(bridge: string, port: Port): void {
+  datapath.bridge(bridge).addPort({ port, ofport: 3, mac: DEVICE_MAC, mtu: 1500, nowMs: time.lastMs });
 }
 
 function addTracking(): void {
@@ -381,9 +381,10 @@ addStateless();
 addServed();
 addAccessList();
 addShaped();
-addTap();
+addDevicePorts(steadyPorts);
 const dir = mkdtempSync("/tmp/pl-sg-");
 try {
+  addStreamPorts(dir, steadyPorts);
   await addGuests("split", MERGEABLE, dir);
   await addGuests("packed", PACKED, dir);
   await addGuests("pairs", MERGEABLE, dir, 3);
@@ -452,4 +453,5 @@ process.stdout.write(
 );
 datapath.close();
 for (const guest of guests) guest.close();
+for (const remove of removals) remove();
 window.close();
