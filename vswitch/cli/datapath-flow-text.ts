@@ -1,9 +1,7 @@
 // Flows in the syntax of Open vSwitch's datapath: "in_port(1),eth(src=…,dst=…),eth_type(0x0800),ipv4(src=…)". Pure.
 // Source: ovs-dpctl(8), dump-flows; ofproto/trace takes them too.
 import { PlinthError } from "../../base/errors/index.js";
-import { type Match, OXM_FIELDS, type OxmFieldName } from "../../base/openflow/index.js";
-import type { PacketView } from "../flow/index.js";
-import { bytesToNumber, formatFieldValue, numberToBytes } from "./field-text.js";
+import type { Match } from "../../base/openflow/index.js";
 import { type FlagSet, flagsOf, formatFlags } from "./flag-text.js";
 import { splitKeyValues } from "./key-values.js";
 import { MatchReader, type PortNumbers } from "./match-reader.js";
@@ -88,93 +86,4 @@ function takeOne(reader: MatchReader, word: string, text: string): void {
 
 function refusal(text: string): PlinthError {
   return new PlinthError("TRACE_INVALID", `syntax error at ${text.slice(0, 60)}`);
-}
-
-// --- Printing
-
-/** The exact flow of a packet, as a cache keeps it. */
-export function formatDatapathFlow({ match, tags }: PacketView, recirculation: number): string {
-  const fields = new Map(match.map((entry) => [entry.field, entry]));
-  const number = (field: OxmFieldName): number => {
-    const entry = fields.get(field);
-    return entry === undefined ? 0 : Number(bytesToNumber(entry.value));
-  };
-  const text = (field: OxmFieldName): string => {
-    const entry = fields.get(field);
-    const { size } = OXM_FIELDS[field];
-    return formatFieldValue(OXM_FIELDS[field], entry ?? { value: numberToBytes(0n, size) });
-  };
-  const type = number("eth_type");
-  const inPort = number("in_port") === 0xfffffffe ? 65534 : number("in_port");
-  const eth = `eth(src=${text("eth_src")},dst=${text("eth_dst")})`;
-  const inner = [`eth_type(0x${type.toString(16).padStart(4, "0")})`, ...networkGroups(type, number, text)];
-  const head = [
-    `recirc_id(${recirculation === 0 ? "0" : `0x${recirculation.toString(16)}`})`,
-    `in_port(${inPort})`,
-  ];
-  const ct =
-    number("ct_state") === 0
-      ? []
-      : [`ct_state(0x${number("ct_state").toString(16)})`, `ct_zone(${number("ct_zone")})`];
-  const body = tags.reduceRight<string[]>(
-    (parts, tci) => [
-      "eth_type(0x8100)",
-      `vlan(vid=${tci & 0xfff},pcp=${tci >> 13})`,
-      `encap(${parts.join(",")})`,
-    ],
-    inner,
-  );
-  return [...head, ...ct, eth, ...body].join(",");
-}
-
-function networkGroups(
-  type: number,
-  number: (field: OxmFieldName) => number,
-  text: (field: OxmFieldName) => string,
-): string[] {
-  const frag = ["no", "first", "no", "later"][number("ip_frag") & 3];
-  const tos = `0x${((number("ip_dscp") << 2) | number("ip_ecn")).toString(16)}`;
-  const protocol = number("ip_proto");
-  if (type === 0x0806 || type === 0x8035)
-    return [
-      `arp(sip=${text("arp_spa")},tip=${text("arp_tpa")},op=${number("arp_op")},sha=${text("arp_sha")},tha=${text("arp_tha")})`,
-    ];
-  if (type === 0x8847 || type === 0x8848)
-    return [
-      `mpls(label=${number("mpls_label")},tc=${number("mpls_tc")},ttl=${number("mpls_ttl")},bos=${number("mpls_bos")})`,
-    ];
-  if (type === 0x0800)
-    return [
-      `ipv4(src=${text("ipv4_src")},dst=${text("ipv4_dst")},proto=${protocol},tos=${tos},ttl=${number("nw_ttl")},frag=${frag})`,
-      ...transportGroups(protocol, number, false),
-    ];
-  if (type !== 0x86dd) return [];
-  return [
-    `ipv6(src=${text("ipv6_src")},dst=${text("ipv6_dst")},label=0x${number("ipv6_flabel").toString(16)},proto=${protocol},tclass=${tos},hlimit=${number("nw_ttl")},frag=${frag})`,
-    ...transportGroups(protocol, number, true),
-  ];
-}
-
-function transportGroups(
-  protocol: number,
-  number: (field: OxmFieldName) => number,
-  isIpv6: boolean,
-): string[] {
-  switch (protocol) {
-    case 6:
-      return [
-        `tcp(src=${number("tcp_src")},dst=${number("tcp_dst")})`,
-        `tcp_flags(0x${number("tcp_flags").toString(16)})`,
-      ];
-    case 17:
-      return [`udp(src=${number("udp_src")},dst=${number("udp_dst")})`];
-    case 132:
-      return [`sctp(src=${number("sctp_src")},dst=${number("sctp_dst")})`];
-    case 1:
-      return isIpv6 ? [] : [`icmp(type=${number("icmpv4_type")},code=${number("icmpv4_code")})`];
-    case 58:
-      return isIpv6 ? [`icmpv6(type=${number("icmpv6_type")},code=${number("icmpv6_code")})`] : [];
-    default:
-      return [];
-  }
 }

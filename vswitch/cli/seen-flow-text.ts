@@ -16,6 +16,8 @@ export interface ShownFlow {
   readonly bytes: number;
   readonly tcpFlags: number;
   readonly idleMs: number | undefined;
+  /** How many other flows are counted here, too; none when absent. */
+  readonly others?: number;
 }
 
 /** FIN, SYN, RST, PSH, ACK, URG, ECE, CWR, NS. */
@@ -31,7 +33,8 @@ export function formatSeenFlow(flow: ShownFlow, names?: DatapathNames): string {
   );
   const letters = [...TCP_LETTERS].filter((_, bit) => (flow.tcpFlags & (1 << bit)) !== 0).join("");
   const flags = letters === "" ? "" : `, flags:${letters}`;
-  const counters = `packets:${flow.packets}, bytes:${flow.bytes}, used:${used}${flags}`;
+  const others = flow.others === undefined || flow.others === 0 ? "" : `, others:${flow.others}`;
+  const counters = `packets:${flow.packets}, bytes:${flow.bytes}, used:${used}${flags}${others}`;
   return `${matchText(flow, names)}, ${counters}, actions:${actions.length === 0 ? "drop" : actions.join(",")}`;
 }
 

@@ -157,11 +157,6 @@ export class Bridge implements PacketSink {
     return this.cacheHits + trackedHits + masked.hits + fronts.hits;
   }
 
-  /** Ways through the tables that are cached, and still true. */
-  get cachedPathCount(): number {
-    return this.pipeline.cache.count(this.tables.version);
-  }
-
   // --- Packets
 
   /** What is forwarded next came in by `slot`. */

@@ -1,7 +1,6 @@
 // Carries the main thread's requests out on a datapath. Thread: datapath worker, between breaths.
 import { PlinthError } from "../../base/errors/index.js";
 import type { HandedPort, Port } from "../../base/packet/index.js";
-import { cachedPaths } from "../flow/index.js";
 import { DummyPort, type SlotBank } from "../port/index.js";
 import { applyAtomically } from "./atomic-change.js";
 import type { Bridge } from "./bridge.js";
@@ -9,6 +8,7 @@ import { carryOut } from "./change-parts.js";
 import type { Datapath } from "./datapath.js";
 import type { DatapathTime } from "./datapath-time.js";
 import { changeTunnelOptions } from "./flow-keeper.js";
+import { countKnownFlowsOf, knownFlowsOf } from "./known-bridge-flows.js";
 import { kindOf, type PortFactory } from "./port-factory.js";
 import { type PortSlot, SPEED_KBPS } from "./port-slot.js";
 import type { AddPort, BridgeCounters, DatapathMethods, PortState, RestoredConnections } from "./requests.js";
@@ -183,13 +183,13 @@ export function datapathMethods(modules: ControlModules): DatapathMethods {
     mirrorStats: ({ bridge }) => at(bridge).forwarding.mirrors?.stats() ?? [],
     drops: ({ bridge }) => at(bridge).pipeline.dropCounters.report(),
     bridgeCounters: ({ bridge }) => bridgeCounters(at(bridge)),
-    cachedPathCount: ({ bridge }) => at(bridge).cachedPathCount,
+    knownFlowCount: ({ bridge }) => countKnownFlowsOf(at(bridge)),
     seenFlows: ({ bridge }) => seen.of(at(bridge), nowMs()),
     forgetPaths: () => {
       for (const { tables } of datapath.bridges) tables.invalidate();
       seen.clear();
     },
-    cachedPaths: ({ bridge }) => cachedPaths(at(bridge).pipeline.cache, at(bridge).tables.version),
+    knownFlows: ({ bridge }) => knownFlowsOf(at(bridge), nowMs()),
     trace: ({ bridge, ...request }) => at(bridge).trace(request, nowMs(), datapath.bridges),
     setAdminState: ({ bridge, name, up }) => {
       at(bridge).setAdminState(slotOf(at(bridge), name), up);

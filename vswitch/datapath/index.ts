@@ -14,6 +14,7 @@ export type { CaptureCount, CapturePoint, CaptureSpec } from "./capture-tap.js";
 export { Datapath, type DatapathOptions } from "./datapath.js";
 export { BridgeModel, DatapathHandle, type DatapathHandleOptions } from "./datapath-handle.js";
 export type { BridgeEvent } from "./events.js";
+export type { KnownBridgeFlow } from "./known-bridge-flows.js";
 export type { PolicingConfig } from "./policer.js";
 export { type Affinity, ASSIGNMENTS, type Assignment, type AssignmentRules } from "./port-assignment.js";
 export type { PortSpec } from "./port-factory.js";

@@ -205,8 +205,10 @@ export class Publishing implements VerdictListener {
   }
 
   #count(verdict: Verdict, packets: number, bytes: number, usedMs: number, station: Station | null): void {
-    const { tables, pipeline, forwarding } = this.#modules;
-    const { tables: ids, flows, code } = verdict;
+    const { tables, pipeline, bursts, forwarding } = this.#modules;
+    const { id, tables: ids, flows, code } = verdict;
+    if (packets > 0 && bursts.cache.verdicts[id] === verdict)
+      bursts.cache.origins.count(id, packets, bytes, usedMs);
     if (station !== null) {
       const { high, low16, vlan, port } = station;
       forwarding.macs.learn(high, low16, vlan, port, usedMs);

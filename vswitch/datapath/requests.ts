@@ -22,7 +22,7 @@ import type {
   ConntrackSettings,
   ConntrackStatus,
 } from "../conntrack/index.js";
-import type { CachedPath, DropReport, TableSettings, TraceRequest, TraceRun } from "../flow/index.js";
+import type { DropReport, TableSettings, TraceRequest, TraceRun } from "../flow/index.js";
 import type { KnownStation, MacTableEntry, MacTableStats, MirrorStats } from "../learn/index.js";
 import type { Homeward, PortLane, WorkerLane } from "../port/index.js";
 import type { IndexedRefusal } from "./atomic-change.js";
@@ -30,6 +30,7 @@ import type { BridgeChange } from "./bridge.js";
 import type { CaptureCount, CaptureSpec } from "./capture-tap.js";
 import type { ChangePart } from "./change-parts.js";
 import type { BridgeEvent } from "./events.js";
+import type { KnownBridgeFlow } from "./known-bridge-flows.js";
 import type { PortSpec } from "./port-factory.js";
 import type { LendableQueues, LentToWorker } from "./port-host.js";
 import type { SeenFlow } from "./seen-flows.js";
@@ -325,13 +326,14 @@ export interface DatapathMethods {
   /** By reason, how many packets were dropped, and the last flow that the last of them had met. */
   drops(body: OfBridge): readonly DropReport[];
   bridgeCounters(body: OfBridge): BridgeCounters;
-  /** Ways through the tables that are cached, and still true. */
-  cachedPathCount(body: OfBridge): number;
+  /** How many knownFlows() there are. */
+  knownFlowCount(body: OfBridge): number;
   /** Flows of the frames that came in by dummy ports. */
   seenFlows(body: OfBridge): readonly SeenFlow[];
   /** Forgets every path and verdict that is cached, of all bridges, and the flows of dummy ports. */
   forgetPaths(body: Record<string, never>): void;
-  cachedPaths(body: OfBridge): readonly CachedPath[];
+  /** What the caches hold, and is still true. */
+  knownFlows(body: OfBridge): readonly KnownBridgeFlow[];
   /** What would happen to the frame now, for people; nothing is changed. */
   trace(body: OfBridge & TraceRequest): readonly TraceRun[];
   /** As a port-mod of OFPPC_PORT_DOWN does. Throws PORT_UNKNOWN. */

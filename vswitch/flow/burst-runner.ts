@@ -7,8 +7,7 @@
 //                                          └──► pipeline, recorded ─► keep
 //
 // Invariants: packets are dealt with in the order in which they came; between bursts every counter is exact; a packet
-// is judged by the tables as they are when its turn comes, whatever was looked up before.
-// Thread: datapath worker. Hot: yes.
+// is judged by the tables as they are when its turn comes, whatever was looked up before. Thread: datapath worker. Hot: yes.
 import { OFPP_NORMAL } from "../../base/openflow/index.js";
 import { BATCH_SIZE, type Batch } from "../../base/packet/index.js";
 import { type BurstKeys, burstKeysOf, ROW_SHIFT, ROW_WHOLE, ROW_WIDE } from "./burst-keys.js";
@@ -425,6 +424,7 @@ export class BurstRunner {
     const { lookups } = this.#replay;
     for (let n = 0; n < lookups; n++)
       tables.countMany(verdict.tables[n]!, verdict.flows[n]!, 1, sizeBytes, hand.nowMs);
+    this.cache.origins.count(verdict.id, 1, sizeBytes, hand.nowMs);
   }
 
   /** Puts packets[from] up to packets[to] out as a verdict says that has done to connections what it does. */
@@ -486,6 +486,7 @@ export class BurstRunner {
       const verdict = cache.verdicts[id]!;
       for (let i = 0; i < verdict.flows.length; i++)
         tables.countMany(verdict.tables[i]!, verdict.flows[i]!, this.#packets[id]!, this.#bytes[id]!, nowMs);
+      cache.origins.count(id, this.#packets[id]!, this.#bytes[id]!, nowMs);
       this.#packets[id] = 0;
       this.#bytes[id] = 0;
     }

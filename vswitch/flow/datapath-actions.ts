@@ -52,6 +52,13 @@ export class DatapathActions {
     this.actions.push(String(port));
   }
 
+  /** What NORMAL makes of the packet is not told; returns −1. */
+  normal(packet: number): number {
+    this.commit(packet);
+    this.actions.push("NORMAL");
+    return -1;
+  }
+
   controller({ maxLength, reason, controllerId, flow }: ControllerRequest, how: PacketInTrace): void {
     const cookie = flow === null ? 0xffffffffffffffffn : flow.cookie;
     const parts = [

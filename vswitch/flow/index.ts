@@ -2,7 +2,6 @@
 
 export { burstKeysOf, KEY_BYTES, ROW_FRONT, ROW_SHIFT, ROW_WHOLE } from "./burst-keys.js";
 export type { BurstRunner, Forward, VerdictListener } from "./burst-runner.js";
-export { type CachedPath, cachedPaths } from "./cached-paths.js";
 export { Classifier } from "./classifier.js";
 export { type ActionContext, compileActions } from "./compile-actions.js";
 export {
@@ -32,6 +31,7 @@ export { FlowTables, type FlowTablesOptions } from "./flow-tables.js";
 export { REASSEMBLY_REFUSED, REASSEMBLY_WAITS, type Reassembler } from "./fragment-gate.js";
 export * as FlowKey from "./key.js";
 export { Headers, KEY_WORDS } from "./key.js";
+export { countKnownFlows, type KnownFlow, type KnownFlowsModules, knownFlows } from "./known-flows.js";
 export { BANDS_MAX, BUCKETS_MAX, FLOWS_MAX, GROUPS_MAX, METERS_MAX, TABLES } from "./limits.js";
 export { covers, overlaps } from "./masked-key.js";
 export type { InnerTag, MegaflowView } from "./megaflow.js";

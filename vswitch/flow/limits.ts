@@ -62,5 +62,8 @@ export const ABSENCE_RESTS_FIRST = 256;
 export const ABSENCE_RESTS_MAX = 65_536;
 /** Different verdicts at a time; one more and all are found anew. */
 export const VERDICTS_MAX = 65_536;
+/** Of them, those that differ from others by nothing but what they follow from: where frames of many come mixed, each is
+ *  dealt with by itself. */
+export const VERDICT_TWINS_MAX = 256;
 /** Words of a verdict: packets to which more happens are taken through the tables. */
 export const VERDICT_WORDS_MAX = 256;

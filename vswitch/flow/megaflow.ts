@@ -72,6 +72,11 @@ export class Megaflow {
     if (isIp(key)) this.#whole("ip_frag");
   }
 
+  /** These bits of the key have decided. */
+  add(bits: Int32Array): void {
+    for (let i = 0; i < bits.length; i++) this.#mask[i] = (this.#mask[i] as number) | (bits[i] as number);
+  }
+
   lookup(tables: FlowTables, tableId: number, key: Int32Array, found: Flow | null): void {
     searchOf(tables, tableId).consult(key, found, this.#mask);
   }

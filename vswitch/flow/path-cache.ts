@@ -20,6 +20,12 @@ export class PathCache {
   /** Flow n of entry e is flows[e * PATH_LENGTH_MAX + n]; null = table miss. */
   readonly flows: (Flow | null)[];
   readonly lengths: Uint8Array;
+  /** By entry: 1 = packets with the key have a verdict, and do not come here any more. */
+  readonly known: Uint8Array;
+  /** By entry, without the first packet: how many, their bytes, and when the last of them came. */
+  readonly packets: Float64Array;
+  readonly bytes: Float64Array;
+  readonly usedMs: Float64Array;
   hits = 0;
   misses = 0;
   readonly #entries: number;
@@ -36,6 +42,10 @@ export class PathCache {
     this.#entries = entries;
     this.flows = new Array<Flow | null>(entries * PATH_LENGTH_MAX).fill(null);
     this.lengths = new Uint8Array(entries);
+    this.known = new Uint8Array(entries);
+    this.packets = new Float64Array(entries);
+    this.bytes = new Float64Array(entries);
+    this.usedMs = new Float64Array(entries);
     this.#keys = new Int32Array(entries * KEY_WORDS);
     this.#versions = new Float64Array(entries).fill(-1);
     this.#places = new Int32Array(entries);
@@ -73,6 +83,20 @@ export class PathCache {
     for (let i = 0; i < KEY_WORDS; i++) this.#keys[base + i] = key[i]!;
     this.#places[entry] = (tableId << 2) | shape;
     this.#versions[entry] = version;
+    this.known[entry] = 0;
+    this.packets[entry] = 0;
+    this.bytes[entry] = 0;
+  }
+
+  count(entry: number, sizeBytes: number, nowMs: number): void {
+    this.packets[entry] = this.packets[entry]! + 1;
+    this.bytes[entry] = this.bytes[entry]! + sizeBytes;
+    this.usedMs[entry] = nowMs;
+  }
+
+  /** Where the packets of the entry begin. */
+  tableOf(entry: number): number {
+    return this.#places[entry]! >>> 2;
   }
 
   /** Calls `visit` for each entry that counts at `version`; the key is a copy. Not for the hot path. */
@@ -81,13 +105,6 @@ export class PathCache {
       if (this.#versions[entry]! !== version) continue;
       visit(this.#keys.slice(entry * KEY_WORDS, (entry + 1) * KEY_WORDS), entry);
     }
-  }
-
-  /** How many entries count at `version`. Not for the hot path. */
-  count(version: number): number {
-    let count = 0;
-    for (let entry = 0; entry < this.#entries; entry++) if (this.#versions[entry]! === version) count++;
-    return count;
   }
 
   #holds(entry: number, key: Int32Array, place: number, shape: number, version: number): boolean {

@@ -17,6 +17,8 @@ export class Path {
   #position = 0;
   #length = 0;
   #cacheable = false;
+  /** Entry of the last run, or −1. */
+  #kept = -1;
   /** The cache is not asked, and gets nothing. */
   #isApart = false;
   #left = false;
@@ -46,6 +48,7 @@ export class Path {
     this.#position = 0;
     this.#cacheable = true;
     this.#left = false;
+    this.#kept = -1;
     this.#shape = isWide(key) | (first ? 0 : SHAPE_PIPELINE);
     this.#version = this.#tables.version;
     this.#isApart = this.#cache.rests();
@@ -61,6 +64,7 @@ export class Path {
   /** A run begins that is neither followed nor recorded. */
   openUncached(): void {
     this.#entry = -1;
+    this.#kept = -1;
     this.#position = 0;
     this.#cacheable = false;
     this.#left = false;
@@ -93,19 +97,30 @@ export class Path {
   }
 
   /**
-   * The run is over; `cut`: the packet was dropped on the way. Keeps what was recorded if it may be kept. True when
-   * every flow that was met follows from the key at the start.
+   * The run of a packet of so many bytes is over; `cut`: it was dropped on the way. Keeps what was recorded if it may be
+   * kept. True when every flow that was met follows from the key at the start.
    */
-  close(tableId: number, cut: boolean): boolean {
+  close(tableId: number, cut: boolean, sizeBytes: number, nowMs: number): boolean {
     // A path cut short, other than by a table miss, would be taken for the whole of it.
     if (!this.#cacheable || this.#position === 0 || (cut && this.#last !== null)) return false;
-    if (this.#entry >= 0 || this.#isApart) return true;
+    if (this.#entry >= 0) {
+      this.#kept = this.#entry;
+      this.#cache.count(this.#entry, sizeBytes, nowMs);
+      return true;
+    }
+    if (this.#isApart) return true;
     const entry = -1 - this.#entry;
+    this.#kept = entry;
     this.#cache.fill(entry, this.#startKey, tableId, this.#shape, this.#version);
     this.#cache.lengths[entry] = this.#position;
     const base = entry * PATH_LENGTH_MAX;
     for (let i = 0; i < this.#position; i++) this.#cache.flows[base + i] = this.#recorded[i]!;
     return true;
+  }
+
+  /** What becomes of the packet that the last run was of is known by a verdict, too. */
+  isKnown(): void {
+    if (this.#kept >= 0) this.#cache.known[this.#kept] = 1;
   }
 }
 

@@ -263,7 +263,7 @@ export class Pipeline {
       table = this.#instructions(flow, table);
       if (hand.dropped || table < 0) break;
     }
-    if (!this.#path.close(tableId, hand.dropped)) this.#recorder.giveUp();
+    if (!this.#path.close(tableId, hand.dropped, hand.sizeBytes, hand.nowMs)) this.#recorder.giveUp();
     const missed = hand.dropped;
     this.#executeSet();
     if (hand.dropped !== missed) this.#recorder.giveUp();

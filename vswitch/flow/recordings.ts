@@ -173,7 +173,6 @@ export class Recordings {
 
   #keepLater(id: number): void {
     const { recorder, cache, later } = this.#modules;
-    recorder.consulted[K_TABLE] = -1;
     later.keep(this.#laterKey, recorder.consulted, id, cache.generation);
     if (this.#ahead !== null) this.#learn(this.#ahead, id, this.#laterKey, recorder.consulted);
   }
@@ -214,9 +213,11 @@ export class Recordings {
     const row = this.#row;
     this.#row = -1;
     this.#serial = stages.serial();
-    this.#line = cache.keep(keys.hashes[row]!, keys.rows, row << ROW_SHIFT, recorder, this.#serial);
-    if (!recorder.isWhole || !recorder.isMaskable || path.isFollowed) return;
-    const id = cache.idAt(this.#line);
+    const isMasked = recorder.isWhole && recorder.isMaskable && !path.isFollowed;
+    const id = cache.idOf(recorder, this.key, isMasked ? recorder.consulted : null);
+    this.#line = cache.keepId(keys.hashes[row]!, keys.rows, row << ROW_SHIFT, id, this.#serial);
+    if (id >= 0) path.isKnown();
+    if (!isMasked) return;
     masked.keep(this.key, recorder.consulted, id, cache.generation);
     // Behind a ct() a row is needed.
     if (recorder.tail < 0) fronts.offer(this.key, recorder.consulted, id, cache.generation);
@@ -227,17 +228,26 @@ export class Recordings {
     const { tables, recorder, cache, path, masked } = this.#modules;
     if (!recorder.isWhole || !recorder.isMaskable || path.isFollowed) return;
     cache.sync(tables.version);
-    const id = cache.idOf(recorder);
+    const id = cache.idOf(recorder, this.key, recorder.consulted);
+    path.isKnown();
     masked.keep(this.key, recorder.consulted, id, cache.generation);
     this.isKept = true;
   }
 
   #keepStage(): void {
-    const { tables, recorder, cache } = this.#modules;
+    const { tables, recorder, cache, path } = this.#modules;
     cache.sync(tables.version);
     const isKept = this.#isMasked && this.#mayKeepLater();
     if (this.#line < 0 && !isKept) return;
-    const id = cache.idOf(recorder);
+    // By rule and connection these are known to many: none is told apart.
+    if (isKept) recorder.consulted[K_TABLE] = -1;
+    const id = cache.idOf(
+      recorder,
+      this.#isMasked ? this.#laterKey : null,
+      isKept ? recorder.consulted : null,
+      false,
+    );
+    if (id >= 0) path.isKnown();
     if (isKept) this.#keepLater(id);
     if (this.#line < 0) return;
     this.#add(id);

@@ -83,6 +83,8 @@ export interface TraceRequest {
   readonly ctDefault?: "actual" | "new";
   /** Instead of the tables: what a packet-out says. */
   readonly actions?: readonly Action[];
+  /** NORMAL is told as such, and not where it sends the packet. */
+  readonly keepsNormal?: boolean;
   /** Stations and flows are learned, as if the packet had come in. */
   readonly teaches?: boolean;
 }

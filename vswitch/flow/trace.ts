@@ -1,6 +1,5 @@
 // Traces a packet: the same pipeline as for traffic, with an observer that writes down every step and a sink that
-// sends nothing. Counters, caches and connections stay as they are.
-// Thread: datapath worker, between breaths.
+// sends nothing. Counters, caches and connections stay as they are. Thread: datapath worker, between breaths.
 import type { Action, BitRange, Match } from "../../base/openflow/index.js";
 import { effective } from "./action-set-order.js";
 import { compileActions } from "./compile-actions.js";
@@ -433,6 +432,7 @@ class Recorder implements PipelineObserver, PacketSink {
 
   normal(packet: number, key: Int32Array): number {
     if (this.#isRefused) return -1;
+    if (this.#request.keepsNormal === true) return this.#run.output.normal(packet);
     const inPort = (key[K.K_IN_PORT] as number) >>> 0;
     const send = (copy: number, port: number): void => this.#send(copy, port);
     this.#options.normal(packet, key, inPort, this.teaches, send, (node) => this.#add(node));

@@ -4,13 +4,15 @@
 //   entry (16 words): 0–9 key | 10 id of the verdict | 11 generation | 12 where its stage is | 13 serial (ct-stages.ts)
 //
 // Invariants: an entry counts only in its own generation, and the generation ends with every change of the tables, so
-// that a packet after a change is never judged by what was before it. Equal verdicts are one object.
+// that a packet after a change is never judged by what was before it. Equal verdicts are one object, but for those that
+// are told apart by what they follow from (verdict-origins.ts).
 // Thread: datapath worker. Hot: yes (touch, find).
 import { type BurstKeys, ROW_FRONT, ROW_SHIFT, ROW_WHOLE, ROW_WORDS } from "./burst-keys.js";
 import { commitOf } from "./commit-of.js";
-import { VERDICT_KEYS_FIRST, VERDICT_KEYS_MAX, VERDICTS_MAX } from "./limits.js";
+import { VERDICT_KEYS_FIRST, VERDICT_KEYS_MAX, VERDICT_TWINS_MAX, VERDICTS_MAX } from "./limits.js";
 import { shortRewriteOf } from "./short-rewrite.js";
 import type { Verdict } from "./verdict.js";
+import { hashMasked, VerdictOrigins } from "./verdict-origins.js";
 import type { VerdictRecorder } from "./verdict-recorder.js";
 
 export const NOT_FOUND = -1;
@@ -26,6 +28,7 @@ const WAYS = 4;
 
 export class VerdictCache {
   readonly verdicts: Verdict[] = [];
+  readonly origins = new VerdictOrigins();
   hits = 0;
   #entries: Int32Array;
   #mask: number;
@@ -33,6 +36,8 @@ export class VerdictCache {
   /** Keys that were kept in this generation. */
   #kept = 0;
   readonly #byHash = new Map<number, Verdict[]>();
+  /** Verdicts that are told apart from others by nothing but what they follow from. */
+  #twins = 0;
   #version = -1;
   /** Verdicts found in one mean nothing in the next. 0 belongs to entries that were never filled. */
   generation = 1;
@@ -51,6 +56,7 @@ export class VerdictCache {
 
   clear(): void {
     this.verdicts.length = 0;
+    this.#twins = 0;
     this.#kept = 0;
     this.#byHash.clear();
     this.#renew();
@@ -143,15 +149,17 @@ export class VerdictCache {
     this.#entries[line + AT_STAGE] = stage;
   }
 
-  /** The number of what was recorded, or UNDECIDABLE when that was given up. */
-  idOf(recorder: VerdictRecorder): number {
-    return recorder.isWhole ? this.#intern(recorder).id : UNDECIDABLE;
-  }
-
-  /** Keeps what was recorded for the row, or that recording it was given up. Returns the line. */
-  keep(hash: number, rows: Int32Array, row: number, recorder: VerdictRecorder, serial: number): number {
-    if (++this.#kept > this.#keys >> 1 && this.#keys < VERDICT_KEYS_MAX) this.#grow();
-    return this.#fill(hash, rows, row, this.idOf(recorder), serial);
+  /**
+   * The number of what was recorded of a packet with the key, null when nobody knows it, or UNDECIDABLE when it was given
+   * up. `bits`: what of the key it follows from; null: from all. `isApart`: it is counted by itself.
+   */
+  idOf(
+    recorder: VerdictRecorder,
+    key: Int32Array | null,
+    bits: Int32Array | null,
+    isApart = bits !== null,
+  ): number {
+    return recorder.isWhole ? this.#intern(recorder, key, bits, isApart).id : UNDECIDABLE;
   }
 
   #fill(hash: number, rows: Int32Array, row: number, id: number, serial: number): number {
@@ -178,14 +186,32 @@ export class VerdictCache {
     this.#mask = (this.#keys - 1) & ~(WAYS - 1);
   }
 
-  #intern(recorder: VerdictRecorder): Verdict {
+  #intern(
+    recorder: VerdictRecorder,
+    key: Int32Array | null,
+    bits: Int32Array | null,
+    isApart: boolean,
+  ): Verdict {
+    const { origins } = this;
     const { code, length, flows, tables, lookups, needsKey, onlyPort, isNormal, tail, cts } = recorder;
     let hash = length;
     for (let i = 0; i < length; i++) hash = Math.imul(hash ^ code[i]!, 0x9e3779b1);
     for (let i = 0; i < lookups; i++) hash = Math.imul(hash ^ (flows[i]?.slot ?? -1), 0x85ebca6b);
-    const same = this.#byHash.get(hash)?.find((one) => isSame(one, recorder));
-    if (same !== undefined) return same;
-    if (this.verdicts.length >= VERDICTS_MAX) this.clear();
+    const apart = key === null || bits === null || !isApart ? hash : hash ^ hashMasked(key, bits);
+    const own =
+      apart === hash
+        ? undefined
+        : this.#byHash.get(apart)?.find((one) => isSame(one, recorder) && origins.isOf(one.id, key!, bits));
+    if (own !== undefined) return own;
+    let same = this.#byHash.get(hash)?.find((one) => isSame(one, recorder));
+    if (same !== undefined && (apart === hash || this.#twins >= VERDICT_TWINS_MAX)) {
+      origins.add(same.id, key, bits);
+      return same;
+    }
+    if (this.verdicts.length >= VERDICTS_MAX) {
+      this.clear();
+      same = undefined;
+    }
     const verdict: Verdict = {
       id: this.verdicts.length,
       tables: Array.from(tables.slice(0, lookups)),
@@ -206,10 +232,17 @@ export class VerdictCache {
       needsKey,
     };
     this.verdicts.push(verdict);
+    origins.begin(verdict.id, key, bits);
+    if (same === undefined) this.#list(hash, verdict);
+    else this.#twins++;
+    if (apart !== hash) this.#list(apart, verdict);
+    return verdict;
+  }
+
+  #list(hash: number, verdict: Verdict): void {
     const list = this.#byHash.get(hash);
     if (list === undefined) this.#byHash.set(hash, [verdict]);
     else list.push(verdict);
-    return verdict;
   }
 }
 

@@ -1,24 +1,25 @@
 // What ovs-appctl can ask of the flows: those of the tables, and those that are cached. Source: ovs-vswitchd(8).
 import { PlinthError } from "../../base/errors/index.js";
 import { ALL_FLOWS, type FlowStats, type Match } from "../../base/openflow/index.js";
-import { formatDatapathFlow } from "../cli/datapath-flow-text.js";
 import { numberToBytes } from "../cli/field-text.js";
 import { formatPriorityAndMatch } from "../cli/flow-text.js";
 import { formatInstructions } from "../cli/instruction-text.js";
 import { formatSeenFlow } from "../cli/seen-flow-text.js";
 import type { UnixctlAnswer, UnixctlCommand } from "../cli/unixctl-server.js";
-import type { DatapathHandle } from "../datapath/index.js";
+import type { DatapathHandle, KnownBridgeFlow } from "../datapath/index.js";
 import { command } from "./commands.js";
 import type { DatapathNumbers } from "./datapath-numbers.js";
 import { unknownDatapath } from "./dpctl-arguments.js";
 import { isNamed } from "./dummy.js";
 import { isInFilter, parseFlowFilter, sortFlowWords } from "./flow-filters.js";
+import { actionsOf, recirculationOf } from "./known-flow-actions.js";
 import { type DatapathBridges, portNames } from "./trace-commands.js";
 
 export function datapathCommands(
   datapath: DatapathHandle,
   bridges: () => DatapathBridges,
-  dummies?: { readonly numbers: DatapathNumbers },
+  numbers: DatapathNumbers,
+  hasDummies: boolean,
 ): Record<string, UnixctlCommand> {
   /** As a datapath of Open vSwitch holds them: all that dummy ports have seen. */
   const seen = async (
@@ -29,7 +30,7 @@ export function datapathCommands(
     const data: unknown[] = [];
     const lines: string[] = [];
     for (const bridge of names) {
-      const ports = withNames ? portNames(bridges(), dummies?.numbers) : undefined;
+      const ports = withNames ? portNames(bridges(), numbers) : undefined;
       for (const flow of await datapath.call("seenFlows", { bridge })) {
         const { start, megaflow, inPort } = flow;
         const port = { field: "in_port", value: numberToBytes(BigInt(inPort), 4) } as const;
@@ -40,24 +41,28 @@ export function datapathCommands(
     }
     return { text: lines.join(""), data };
   };
+  /** What the caches hold, in the same form. */
   const cached = async (
     names: readonly string[],
-    args: readonly string[],
+    { withNames, withFlows }: { readonly withNames: boolean; readonly withFlows: boolean },
     filter: Match = [],
   ): Promise<UnixctlAnswer> => {
-    if (dummies !== undefined) return seen(names, args.includes("--names"), filter);
+    if (hasDummies) return seen(names, withNames, filter);
     const lines: string[] = [];
     const data: unknown[] = [];
+    const ports = withNames ? portNames(bridges(), numbers) : undefined;
     for (const bridge of names) {
-      for (const { view, recirculated, flows } of await datapath.call("cachedPaths", { bridge })) {
-        if (!isInFilter(filter, view.match, view.match)) continue;
-        const way = flows.map((flow) =>
-          flow === null
-            ? "miss"
-            : `table=${flow.tableId} cookie=0x${flow.cookie.toString(16)} priority=${flow.priority}`,
-        );
-        data.push({ bridge, match: view.match, tags: view.tags, recirculated, path: flows });
-        lines.push(`${formatDatapathFlow(view, recirculated ? 1 : 0)}, path:[${way.join("; ")}]\n`);
+      for (const flow of await datapath.call("knownFlows", { bridge })) {
+        const { start, megaflow, datapathPort, table } = flow;
+        const port = { field: "in_port", value: numberToBytes(BigInt(datapathPort), 4) } as const;
+        if (!isInFilter(filter, [port, ...start.match], megaflow.match)) continue;
+        const actions = await actionsOf(datapath, bridge, flow);
+        data.push({ bridge, ...flow, actions });
+        const shown = {
+          ...{ ...flow, actions, recirculation: recirculationOf(table) },
+          ...{ inPort: datapathPort, tcpFlags: 0 },
+        };
+        lines.push(`${formatSeenFlow(shown, ports)}${withFlows ? `, flows:${metBy(flow)}` : ""}\n`);
       }
     }
     return { text: lines.join(""), data };
@@ -78,7 +83,10 @@ export function datapathCommands(
       async (args) => {
         const name = args.at(-1) as string;
         if (!bridges().has(name)) throw new PlinthError("BRIDGE_UNKNOWN", "no such bridge");
-        return cached([name], args);
+        return cached([name], {
+          withNames: args.includes("--names"),
+          withFlows: args.includes("-m") || args.includes("--more"),
+        });
       },
     ),
     "dpctl/dump-flows": command("[-m] [--names] [dp] [filter=..] [type=..] [pmd=..]", 0, 6, async (args) => {
@@ -87,22 +95,19 @@ export function datapathCommands(
         ([, { config }]) => name === undefined || isNamed(config.datapath, name),
       );
       if (name !== undefined && chosen.length === 0) throw unknownDatapath();
-      // Without dummy ports paths are not told apart by threads.
-      if (namesThread && dummies === undefined)
+      // Without dummy ports flows are not told apart by threads.
+      if (namesThread && !hasDummies)
         throw new PlinthError("THREAD_UNKNOWN", "pmd: one thread caches for all; leave this out");
-      const ports = new Map(
-        [...portNames(bridges(), dummies?.numbers)].map(([number, port]) => [port, number]),
-      );
+      const ports = new Map([...portNames(bridges(), numbers)].map(([number, port]) => [port, number]));
       const wanted =
         filter === undefined || filter === "" ? [] : parseFlowFilter(filter, (port) => ports.get(port));
       if (!showsAny) return "";
       const found = await cached(
         chosen.map(([bridge]) => bridge),
-        options.has("names") ? ["--names"] : [],
+        { withNames: options.has("names"), withFlows: options.has("m") },
         wanted,
       );
-      if (dummies === undefined || namesThread || typeof found === "string" || found.text === "")
-        return found;
+      if (!hasDummies || namesThread || typeof found === "string" || found.text === "") return found;
       return { ...found, text: `flow-dump from the main thread:\n${found.text}` };
     }),
   };
@@ -114,4 +119,14 @@ function describe(flow: FlowStats, offload: boolean): string {
   const table = flow.tableId === 0 ? "" : `table_id=${flow.tableId}, `;
   const match = formatPriorityAndMatch(flow.priority, flow.match);
   return `${table}duration=${flow.durationSeconds}s, ${counters}${offloaded}${match},actions=${formatInstructions(flow.instructions)}\n`;
+}
+
+/** The OpenFlow flows that such packets met, in order. */
+function metBy({ flows }: KnownBridgeFlow): string {
+  const each = flows.map((flow) =>
+    flow === null
+      ? "miss"
+      : `table=${flow.tableId} cookie=0x${flow.cookie.toString(16)} priority=${flow.priority}`,
+  );
+  return `[${each.join("; ")}]`;
 }

@@ -188,11 +188,7 @@ export class DatapathBackend implements Backend {
     this.commands = {
       ...connectionCommands(this.#datapath),
       ...traceCommands(this.#datapath, bridges, this.#numbers),
-      ...datapathCommands(
-        this.#datapath,
-        bridges,
-        options.dummy === "off" ? undefined : { numbers: this.#numbers },
-      ),
+      ...datapathCommands(this.#datapath, bridges, this.#numbers, options.dummy !== "off"),
       ...upkeepCommands({
         bridges,
         forgetPaths: () => this.#datapath.call("forgetPaths", {}),
@@ -406,7 +402,7 @@ export class DatapathBackend implements Backend {
   }
 
   async cachedFlowCount(bridge: string): Promise<number> {
-    if (this.#options.dummy === "off") return this.#datapath.call("cachedPathCount", { bridge });
+    if (this.#options.dummy === "off") return this.#datapath.call("knownFlowCount", { bridge });
     return (await this.#datapath.call("seenFlows", { bridge })).length;
   }
 
