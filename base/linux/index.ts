@@ -62,4 +62,5 @@ export { releaseRemains } from "./thread-remains.js";
 export * from "./unix-link.js";
 export * from "./unix-socket.js";
 export * from "./xdp-program.js";
+export { receiverOf, XDP_MEMORY_SIZE, XdpReceiver, type XdpShare } from "./xdp-receiver.js";
 export * from "./xdp-socket.js";

@@ -3,15 +3,18 @@
 //   chunks of UMEM, 4 KiB each:   first half: fill ring ─► kernel ─► rx ring ─► us ─► fill ring
 //                                 second half: us ─► tx ring ─► kernel ─► completion ring ─► us
 //
+// The receiving half may be worked on by another thread (xdp-receiver.ts), so the memory is a file.
 // Source: Documentation/networking/af_xdp.rst, linux/if_xdp.h. Invariant: each chunk is with exactly one ring or with us.
 // Thread: its creator. Hot: yes.
 import { EAGAIN, EBUSY, EINTR, raw, systemError } from "./errno.js";
 import { addressOf } from "./ffi.js";
 import { closeFile } from "./file.js";
-import { FileMapping } from "./memory.js";
+import { createMemfd, FileMapping } from "./memory.js";
 import type { RingMapping } from "./packet-socket.js";
-import { cBind, cGetsockopt, cRecv, cSend, cSetsockopt, cSocket } from "./socket-calls.js";
+import { cBind, cGetsockopt, cSend, cSetsockopt, cSocket } from "./socket-calls.js";
 import { noteDescriptor } from "./thread-ledger.js";
+import { XDP_CHUNK_SIZE, XDP_MEMORY_SIZE, XdpReceiver, type XdpShare } from "./xdp-receiver.js";
+import { XDP_RING_ENTRIES, XdpRing } from "./xdp-ring.js";
 
 const AF_XDP = 44;
 const SOCK_RAW_CLOEXEC = 3 | 0o2000000;
@@ -30,14 +33,9 @@ const PGOFF_COMPLETION = 0x1_8000_0000;
 const XDP_COPY = 2;
 const XDP_ZEROCOPY = 4;
 const XDP_USE_NEED_WAKEUP = 8;
-const RING_NEED_WAKEUP = 1;
 const MSG_DONTWAIT = 0x40;
-const CHUNK_SIZE = 4096;
-/** Chunks for each direction, and entries of every ring: a power of two. */
-const CHUNKS = 1024;
-const UMEM_SIZE = 2 * CHUNKS * CHUNK_SIZE;
 /** The longest frame: a chunk less what the kernel keeps in front of it. */
-export const XDP_FRAME_SIZE_MAX = CHUNK_SIZE - 256;
+export const XDP_FRAME_SIZE_MAX = XDP_CHUNK_SIZE - 256;
 /** In copy mode a call sends some tens of frames. */
 const KICKS_MAX = 64;
 
@@ -47,24 +45,23 @@ export interface XdpSocketOptions {
   readonly queue: number;
   /** Let the device read and write our memory itself, where its driver can. */
   readonly zeroCopy: boolean;
-  /** Gives the memory for the frames, zeroed and aligned to pages; the socket's until it calls unmap(). */
-  readonly takeMemory: (sizeBytes: number) => RingMapping;
+  /** Maps the file with the memory for the frames, shared; the mapping is the socket's until it calls unmap(). */
+  readonly mapMemory: (fd: number, sizeBytes: number) => RingMapping;
 }
 
 export class XdpSocket {
   readonly fd: number;
-  /** Of the frame at hand, filled by next(): where in the buffer of the memory it begins. */
-  frameAt = 0;
-  frameLength = 0;
+  readonly receiver: XdpReceiver;
+  /** What another thread needs to receive. */
+  readonly share: XdpShare;
   readonly #umem: RingMapping;
   readonly #umemAt: number;
-  readonly #rx: Ring;
-  readonly #tx: Ring;
-  readonly #fill: Ring;
-  readonly #completion: Ring;
+  readonly #mappings: readonly FileMapping[];
+  readonly #tx: XdpRing;
+  readonly #completion: XdpRing;
   /** Chunks for frames to send that are with us. */
-  readonly #free = new Int32Array(CHUNKS);
-  #freeCount = CHUNKS;
+  readonly #free = new Int32Array(XDP_RING_ENTRIES);
+  #freeCount = XDP_RING_ENTRIES;
   readonly #statistics = new Float64Array(6);
   readonly #statisticsAddress = addressOf(this.#statistics);
   readonly #statisticsLength = Int32Array.of(48);
@@ -74,36 +71,42 @@ export class XdpSocket {
 
   /** Throws with the errno's name; EOPNOTSUPP when zero copy was asked for and there is none. */
   constructor(options: XdpSocketOptions) {
-    const { name, index, queue, zeroCopy, takeMemory } = options;
+    const { name, index, queue, zeroCopy, mapMemory } = options;
     const fd = noteDescriptor(raw(cSocket(AF_XDP, SOCK_RAW_CLOEXEC, 0)));
     if (fd < 0) throw systemError("socket(AF_XDP)", fd, name);
     this.fd = fd;
-    const rings: Ring[] = [];
+    const mappings: FileMapping[] = [];
+    this.#mappings = mappings;
     let umem: RingMapping | undefined;
+    let memoryFd = -1;
     try {
-      umem = takeMemory(UMEM_SIZE);
+      memoryFd = createMemfd("frames", XDP_MEMORY_SIZE);
+      umem = mapMemory(memoryFd, XDP_MEMORY_SIZE);
       this.#umem = umem;
       this.#umemAt = umem.byteOffset;
       this.#register();
-      this.#set(XDP_UMEM_FILL_RING, Uint32Array.of(CHUNKS), "XDP_UMEM_FILL_RING");
-      this.#set(XDP_UMEM_COMPLETION_RING, Uint32Array.of(CHUNKS), "XDP_UMEM_COMPLETION_RING");
-      this.#set(XDP_RX_RING, Uint32Array.of(CHUNKS), "XDP_RX_RING");
-      this.#set(XDP_TX_RING, Uint32Array.of(CHUNKS), "XDP_TX_RING");
+      const entries = Uint32Array.of(XDP_RING_ENTRIES);
+      this.#set(XDP_UMEM_FILL_RING, entries, "XDP_UMEM_FILL_RING");
+      this.#set(XDP_UMEM_COMPLETION_RING, entries, "XDP_UMEM_COMPLETION_RING");
+      this.#set(XDP_RX_RING, entries, "XDP_RX_RING");
+      this.#set(XDP_TX_RING, entries, "XDP_TX_RING");
       const offsets = this.#offsets();
-      const map = (which: number, fileOffset: number, entrySize: number): Ring => {
-        const ring = new Ring(fd, offsets, which * 8, fileOffset, entrySize);
-        rings.push(ring);
-        return ring;
+      const map = (which: number, fileOffset: number, entrySize: number): XdpRing => {
+        const ring = mapRing(fd, offsets, which * 8, fileOffset, entrySize);
+        mappings.push(ring.mapping);
+        return ring.ring;
       };
-      this.#rx = map(0, PGOFF_RX, 16);
+      const rx = map(0, PGOFF_RX, 16);
       this.#tx = map(1, PGOFF_TX, 16);
-      this.#fill = map(2, PGOFF_FILL, 8);
+      const fill = map(2, PGOFF_FILL, 8);
       this.#completion = map(3, PGOFF_COMPLETION, 8);
-      for (let i = 0; i < CHUNKS; i++) {
-        this.#putFill(i * CHUNK_SIZE);
-        this.#free[i] = (CHUNKS + i) * CHUNK_SIZE;
+      this.receiver = new XdpReceiver(fd, rx, fill, this.#umemAt);
+      this.share = { fd, memoryFd, rx: rx.place, fill: fill.place };
+      for (let i = 0; i < XDP_RING_ENTRIES; i++) {
+        this.receiver.give(i * XDP_CHUNK_SIZE);
+        this.#free[i] = (XDP_RING_ENTRIES + i) * XDP_CHUNK_SIZE;
       }
-      this.#fill.publishProduced();
+      fill.publishProduced();
       const address = new Uint8Array(16);
       const view = new DataView(address.buffer);
       view.setUint16(0, AF_XDP, true);
@@ -113,32 +116,12 @@ export class XdpSocket {
       const result = raw(cBind(fd, addressOf(address), 16));
       if (result < 0) throw systemError("bind(AF_XDP)", result, `${name}, queue ${queue}`);
     } catch (thrown) {
-      for (const ring of rings) ring.unmap(); // cold
+      for (const mapping of mappings) mapping.unmap(); // cold
       closeFile(fd);
       umem?.unmap();
+      if (memoryFd >= 0) closeFile(memoryFd);
       throw thrown;
     }
-  }
-
-  /** Frames that wait. */
-  waiting(): number {
-    return this.#rx.filled();
-  }
-
-  /** Takes the next frame, of which waiting() told: its memory is ours until release(). */
-  next(): void {
-    const { words } = this.#rx;
-    const at = this.#rx.consumeAt();
-    this.frameAt = this.#umemAt + (words[at] as number);
-    this.frameLength = words[at + 2] as number;
-    this.#putFill((words[at] as number) & ~(CHUNK_SIZE - 1));
-  }
-
-  /** The frames taken so far are the kernel's again. */
-  release(): void {
-    this.#rx.publishConsumed();
-    this.#fill.publishProduced();
-    if (this.#fill.needsWakeup()) cRecv(this.fd, 0, 0, MSG_DONTWAIT);
   }
 
   /** Where the next frame to send may begin, or up to 256 bytes behind; −1 when there is no room. */
@@ -190,27 +173,18 @@ export class XdpSocket {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    this.#rx.unmap();
-    this.#tx.unmap();
-    this.#fill.unmap();
-    this.#completion.unmap();
+    for (let i = 0; i < this.#mappings.length; i++) (this.#mappings[i] as FileMapping).unmap();
     closeFile(this.fd);
     this.#umem.unmap();
+    closeFile(this.share.memoryFd);
   }
 
   #reclaim(): void {
     const { words } = this.#completion;
     const count = this.#completion.filled();
     for (let i = 0; i < count; i++)
-      this.#free[this.#freeCount++] = (words[this.#completion.consumeAt()] as number) & ~(CHUNK_SIZE - 1);
+      this.#free[this.#freeCount++] = (words[this.#completion.consumeAt()] as number) & ~(XDP_CHUNK_SIZE - 1);
     if (count > 0) this.#completion.publishConsumed();
-  }
-
-  #putFill(chunk: number): void {
-    const { words } = this.#fill;
-    const at = this.#fill.produceAt();
-    words[at] = chunk;
-    words[at + 1] = 0;
   }
 
   #register(): void {
@@ -218,8 +192,8 @@ export class XdpSocket {
     const address = addressOf(new Uint8Array(this.#umem.buffer)) + this.#umemAt;
     registration[0] = address >>> 0;
     registration[1] = (address / 0x1_0000_0000) >>> 0;
-    registration[2] = UMEM_SIZE;
-    registration[4] = CHUNK_SIZE;
+    registration[2] = XDP_MEMORY_SIZE;
+    registration[4] = XDP_CHUNK_SIZE;
     this.#set(XDP_UMEM_REG, registration, "XDP_UMEM_REG");
   }
 
@@ -240,75 +214,24 @@ export class XdpSocket {
   }
 }
 
-/** One of the four rings: we are producer of two of them and consumer of the others. */
-class Ring {
-  readonly words: Uint32Array;
-  readonly #mapping: FileMapping;
-  readonly #signed: Int32Array;
-  readonly #producerAt: number;
-  readonly #consumerAt: number;
-  readonly #entriesAt: number;
-  readonly #flagsAt: number;
-  readonly #entryWords: number;
-  /** Our end, not published yet. */
-  #ours = 0;
-
-  constructor(fd: number, offsets: Uint32Array, first: number, fileOffset: number, entrySize: number) {
-    const entriesAt = offsets[first + 4] as number;
-    this.#mapping = new FileMapping(fd, entriesAt + CHUNKS * entrySize, fileOffset);
-    const size = this.#mapping.sizeBytes >>> 2;
-    this.words = new Uint32Array(this.#mapping.buffer, 0, size);
-    this.#signed = new Int32Array(this.#mapping.buffer, 0, size);
-    this.#producerAt = (offsets[first] as number) >>> 2;
-    this.#consumerAt = (offsets[first + 2] as number) >>> 2;
-    this.#entriesAt = entriesAt >>> 2;
-    this.#flagsAt = (offsets[first + 6] as number) >>> 2;
-    this.#entryWords = entrySize >>> 2;
-  }
-
-  /** As consumer: entries to take. */
-  filled(): number {
-    return (Atomics.load(this.#signed, this.#producerAt) - this.#ours) | 0;
-  }
-
-  /** As producer: entries that may be put. */
-  room(): number {
-    return CHUNKS - ((this.#ours - Atomics.load(this.#signed, this.#consumerAt)) | 0);
-  }
-
-  /** As producer: whether the kernel has not taken everything. */
-  isPending(): boolean {
-    return Atomics.load(this.#signed, this.#consumerAt) !== this.#ours;
-  }
-
-  /** Where the next entry to take is, which is taken by this. */
-  consumeAt(): number {
-    return this.#advance();
-  }
-
-  produceAt(): number {
-    return this.#advance();
-  }
-
-  publishConsumed(): void {
-    Atomics.store(this.#signed, this.#consumerAt, this.#ours);
-  }
-
-  publishProduced(): void {
-    Atomics.store(this.#signed, this.#producerAt, this.#ours);
-  }
-
-  needsWakeup(): boolean {
-    return (Atomics.load(this.#signed, this.#flagsAt) & RING_NEED_WAKEUP) !== 0;
-  }
-
-  unmap(): void {
-    this.#mapping.unmap();
-  }
-
-  #advance(): number {
-    const at = this.#entriesAt + (this.#ours & (CHUNKS - 1)) * this.#entryWords;
-    this.#ours = (this.#ours + 1) | 0;
-    return at;
-  }
+/** `first`: of the ring's offsets, which are in bytes. */
+function mapRing(
+  fd: number,
+  offsets: Uint32Array,
+  first: number,
+  fileOffset: number,
+  entrySize: number,
+): { readonly mapping: FileMapping; readonly ring: XdpRing } {
+  const wordAt = (which: number): number => (offsets[first + which] as number) >>> 2;
+  const mapping = new FileMapping(
+    fd,
+    (offsets[first + 4] as number) + XDP_RING_ENTRIES * entrySize,
+    fileOffset,
+  );
+  const { address, sizeBytes, buffer } = mapping;
+  const ring = new XdpRing(buffer, {
+    ...{ address, sizeBytes, producerAt: wordAt(0), consumerAt: wordAt(2) },
+    ...{ entriesAt: wordAt(4), flagsAt: wordAt(6), entryWords: entrySize >>> 2 },
+  });
+  return { mapping, ring };
 }

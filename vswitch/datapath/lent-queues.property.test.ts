@@ -13,11 +13,11 @@ import {
   createLoanMemory,
   createPortLane,
   createWorkerLane,
-  LentQueues,
-  type LentQueuesLoan,
+  type LentPort,
   type PortLane,
   RemotePort,
   SlotBank,
+  serveLoan,
   VhostUserPort,
   WORKER_GONE,
 } from "../port/index.js";
@@ -49,7 +49,7 @@ class Rig {
   readonly lanes = [createPortLane(2), createPortLane(2)];
   guest!: FakeGuest;
   nowMs = 1000;
-  loan: { lane: PortLane; queues: LentQueues } | undefined;
+  loan: { lane: PortLane; queues: LentPort } | undefined;
   /** By pair, how many frames were sent. */
   readonly sent = new Array<number>(PAIRS).fill(0);
   readonly received: number[][] = Array.from({ length: PAIRS }, () => []);
@@ -137,7 +137,7 @@ class Rig {
       return;
     }
     const [pool, window] = [this.pools[2]!, this.windows[2]!];
-    const queues = new LentQueues({ name: "vm", pool, window, memory, loan: lent.loan as LentQueuesLoan });
+    const queues = serveLoan({ name: "vm", pool, window, memory, loan: lent.loan });
     const behind = { state: new Int32Array(this.lanes[0]!.state), handed: lent.handed };
     this.hosts[1]!.add(queues, lane, [behind]);
     this.loan = { lane, queues };

@@ -74,12 +74,12 @@ interface Behind {
 interface ServedPort extends PortThatMoves {
   readonly lastError?: string;
   discard?(): void;
-  /** See VhostUserPort and TapPort. */
+  /** See VhostUserPort, TapPort and AfxdpPort. */
   readonly lendableQueues?: number;
   readonly generation?: number;
   lendQueues?(pairs: readonly number[], loan: QueueLoan): AnyLoan | undefined;
   recallQueues?(): void;
-  /** See LentQueues and LentTapQueues. */
+  /** See LentPort. */
   readonly isRecalled?: boolean;
   giveBack?(handed: number): void;
 }

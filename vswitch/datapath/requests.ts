@@ -107,7 +107,7 @@ export interface PortWorkerMethods {
     readonly state: SharedArrayBuffer;
   }): LentToWorker | undefined;
   recallQueues(body: { readonly name: string }): LendableQueues | undefined;
-  /** Serves what another worker has lent; `state`: of the port's own lane. Throws as LentQueues. */
+  /** Serves what another worker has lent; `state`: of the port's own lane. Throws as serveLoan(). */
   serveQueues(body: {
     readonly name: string;
     readonly lent: LentToWorker;

@@ -1,13 +1,12 @@
 // A network device of the host by AF_XDP sockets, one per receive queue: frames pass by the host's stack, in either
 // direction. By the driver itself where it can (native), else behind it (generic); without copies where both can.
+// Some of the queues that frames come in by may be lent to other port workers; this thread sends by all of them.
 // No offloads: senders on the same machine must complete their checksums (`ethtool -K DEV tx off` at the other end of a
 // veth pair). Needs CAP_NET_ADMIN, CAP_BPF and CAP_NET_RAW. Thread: the datapath worker's. Hot: yes.
 import { assert } from "../../base/assert/index.js";
 import { PlinthError } from "../../base/errors/index.js";
 import {
-  EPOLLIN,
   Epoll,
-  type RingMapping,
   XDP_FRAME_SIZE_MAX,
   type XdpAttachment,
   XdpProgram,
@@ -16,13 +15,9 @@ import {
 import {
   type Batch,
   createPortCounters,
-  FRAME_SIZE_MIN,
   type PacketPool,
   type Port,
-  RX_BYTES,
   RX_DROPPED,
-  RX_ERRORS,
-  RX_PACKETS,
   TX_BYTES,
   TX_DROPPED,
   TX_ERRORS,
@@ -31,11 +26,14 @@ import {
 import type { GuestWindow } from "../../base/virtio/index.js";
 import { DeviceLink } from "./device-link.js";
 import { flowHash } from "./flow-spread.js";
+import type { XdpLoan } from "./lent-device-queues.js";
+import type { QueueLoan } from "./queue-loan.js";
+import { areAmong, lendable, QueueLoans } from "./queue-loans.js";
+import { createXdpQueues, mapXdpMemory, type XdpQueues } from "./xdp-queues.js";
 
 /** The ways that Open vSwitch names, best first. */
 export const XDP_MODES = ["native-with-zerocopy", "native", "generic"] as const;
 export type XdpMode = (typeof XDP_MODES)[number];
-export const XDP_QUEUES_MAX = 16;
 
 export interface AfxdpPortOptions {
   /** Also the device's name. */
@@ -60,12 +58,14 @@ export class AfxdpPort implements Port {
   readonly #window: GuestWindow;
   readonly #options: AfxdpPortOptions;
   readonly #epoll: Epoll;
-  /** Frames that have come in, by queue. */
-  readonly queueFrames: Float64Array;
+  /** Those that are served here. */
+  readonly #queues: XdpQueues;
+  /** Who may still have the others. */
+  readonly #loans = new QueueLoans();
+  #generation = 0;
   readonly #link: DeviceLink;
   #program: XdpProgram | undefined = undefined;
   #sockets: readonly XdpSocket[] = [];
-  #turn = 0;
   #closed = false;
 
   /** Throws DEVICE_UNKNOWN, or with the errno's name: EBUSY for a device with an XDP program, EPERM. */
@@ -76,9 +76,9 @@ export class AfxdpPort implements Port {
     this.#options = options;
     this.#pool = pool;
     this.#window = window;
-    this.queueFrames = new Float64Array(queues);
     this.#epoll = new Epoll(queues);
     this.wakeFd = this.#epoll.fd;
+    this.#queues = createXdpQueues({ pool, window, stats: this.stats, epoll: this.#epoll });
     try {
       this.#link = new DeviceLink({
         name,
@@ -100,24 +100,50 @@ export class AfxdpPort implements Port {
     return this.#link.lastError;
   }
 
-  /** Whether each queue is in use; all that were asked for are, or none. */
+  /** Frames that have come in by the queues that are served here, by queue. */
+  get queueFrames(): Float64Array {
+    return this.#queues.frames;
+  }
+
+  /** Of the queues that are served here, whether each is in use; of a device that is not there none is. */
   get queuesInUse(): ReadonlyMap<number, boolean> {
+    const { queues = 1 } = this.#options;
+    const served =
+      this.#sockets.length > 0 ? this.#queues.numbers : Array.from({ length: queues }, (_, i) => i); // cold
     const isInUse = this.linkUp && this.#sockets.length > 0;
-    return new Map([...this.queueFrames.keys()].map((queue) => [queue, isInUse])); // cold
+    return new Map(served.map((queue) => [queue, isInUse])); // cold
+  }
+
+  /** Bits by queue: which of them another thread could serve. All but the first that is served here. */
+  get lendableQueues(): number {
+    return this.#closed ? 0 : lendable(this.#queues.bits);
+  }
+
+  /** Another one for every change of what lendableQueues says that others have not made themselves. */
+  get generation(): number {
+    return this.#generation;
+  }
+
+  /** Has somebody else serve these queues; undefined when that cannot be, as things are now. */
+  lendQueues(queues: readonly number[], loan: QueueLoan): XdpLoan | undefined {
+    if (!areAmong(queues, this.lendableQueues)) return undefined;
+    this.#queues.remove(queues);
+    this.#loans.add(queues, loan);
+    return {
+      xdpQueues: queues.map((queue) => ({ queue, share: (this.#sockets[queue] as XdpSocket).share })),
+    };
+  }
+
+  /** Nobody else serves queues of the device any more. */
+  recallQueues(): void {
+    const queues = this.#loans.recall();
+    this.#queues.add(
+      queues.map((queue) => ({ queue, receiver: (this.#sockets[queue] as XdpSocket).receiver })),
+    );
   }
 
   rx(batch: Batch): number {
-    const sockets = this.#sockets;
-    let count = 0;
-    const first = this.#turn++;
-    for (let i = 0; i < sockets.length; i++) {
-      const queue = (first + i) % sockets.length;
-      const taken = this.#receive(sockets[queue] as XdpSocket, batch);
-      if (taken === 0) continue;
-      this.queueFrames[queue] = (this.queueFrames[queue] as number) + taken;
-      count += taken;
-    }
-    return count;
+    return this.#queues.rx(batch);
   }
 
   tx(batch: Batch): void {
@@ -151,15 +177,20 @@ export class AfxdpPort implements Port {
     if (this.#closed) return;
     // What was left with the kernel in a full moment.
     for (let i = 0; i < this.#sockets.length; i++) (this.#sockets[i] as XdpSocket).flush();
+    // What a thread that has ended had in hand of the rings nobody knows: the sockets are opened anew.
+    if (this.#loans.hasLost) this.#link.restart("a worker that served some of its queues has ended");
+    else if (this.#loans.areStale) {
+      this.recallQueues();
+      this.#generation++;
+    }
     if (!this.#link.poll(nowMs)) return;
     for (let i = 0; i < this.#sockets.length; i++)
       this.stats[RX_DROPPED] =
         (this.stats[RX_DROPPED] as number) + (this.#sockets[i] as XdpSocket).takeDrops();
   }
 
-  /** The sockets are level-triggered: a frame that is there already makes them readable at once. */
   beginSleep(): boolean {
-    return true;
+    return this.#queues.mayWait();
   }
 
   endSleep(): void {}
@@ -169,36 +200,6 @@ export class AfxdpPort implements Port {
     this.#closed = true;
     this.#link.close();
     this.#epoll.close();
-  }
-
-  #receive(socket: XdpSocket, batch: Batch): number {
-    const { stats } = this;
-    const pool = this.#pool;
-    const { copy } = this.#window;
-    let waiting = socket.waiting();
-    if (waiting === 0) return 0;
-    let count = 0;
-    let bytes = 0;
-    for (; waiting > 0 && batch.length < batch.capacity; waiting--) {
-      const packet = pool.allocate();
-      if (packet < 0) break;
-      socket.next();
-      const length = socket.frameLength;
-      if (length < FRAME_SIZE_MIN) {
-        pool.free(packet);
-        stats[RX_ERRORS] = (stats[RX_ERRORS] as number) + 1;
-        continue;
-      }
-      copy(pool.offset[packet] as number, socket.frameAt, length);
-      pool.length[packet] = length;
-      batch.packets[batch.length++] = packet;
-      bytes += length;
-      count++;
-    }
-    socket.release();
-    stats[RX_PACKETS] = (stats[RX_PACKETS] as number) + count;
-    stats[RX_BYTES] = (stats[RX_BYTES] as number) + bytes;
-    return count;
   }
 
   /** Tries the modes, best first. */
@@ -225,49 +226,39 @@ export class AfxdpPort implements Port {
   }
 
   #openAs(mode: XdpMode, index: number): void {
-    const { name, queues = 1 } = this.#options;
+    const { name, window, queues = 1 } = this.#options;
     const attachment: XdpAttachment = mode === "generic" ? "generic" : "native";
     const program = new XdpProgram(name, index, queues, [attachment]);
     const sockets: XdpSocket[] = [];
     try {
       for (let queue = 0; queue < queues; queue++) {
         const zeroCopy = mode === "native-with-zerocopy";
-        const takeMemory = (sizeBytes: number): RingMapping => this.#takeMemory(sizeBytes);
-        const socket = new XdpSocket({ name, index, queue, zeroCopy, takeMemory });
+        const socket = new XdpSocket({
+          ...{ name, index, queue, zeroCopy },
+          mapMemory: (fd, sizeBytes) => mapXdpMemory(window, name, fd, sizeBytes),
+        });
         sockets.push(socket);
         program.direct(queue, socket.fd);
       }
+      this.#queues.add(sockets.map(({ receiver }, queue) => ({ queue, receiver })));
     } catch (thrown) {
       program.close();
       for (let i = 0; i < sockets.length; i++) (sockets[i] as XdpSocket).close();
       throw thrown;
     }
-    for (let i = 0; i < queues; i++) this.#epoll.add((sockets[i] as XdpSocket).fd, EPOLLIN);
     this.#program = program;
     this.#sockets = sockets;
-  }
-
-  /** Throws NO_WINDOW_ROOM. */
-  #takeMemory(sizeBytes: number): RingMapping {
-    const window = this.#window;
-    const at = window.reserveAnonymous(sizeBytes);
-    if (at < 0)
-      throw new PlinthError(
-        "NO_WINDOW_ROOM",
-        `no room for the frames of ${this.name} beside the memory of guests`,
-      );
-    return { buffer: window.bytes.buffer as ArrayBuffer, byteOffset: at, unmap: () => window.giveBack(at) };
+    this.#generation++;
   }
 
   #leave(): void {
+    this.#loans.recall();
+    this.#queues.clear();
     this.#program?.close();
     this.#program = undefined;
     this.mode = undefined;
     const sockets = this.#sockets;
     this.#sockets = [];
-    for (let i = 0; i < sockets.length; i++) {
-      this.#epoll.remove((sockets[i] as XdpSocket).fd);
-      (sockets[i] as XdpSocket).close();
-    }
+    for (let i = 0; i < sockets.length; i++) (sockets[i] as XdpSocket).close();
   }
 }

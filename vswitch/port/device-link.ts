@@ -57,6 +57,11 @@ export class DeviceLink {
     return true;
   }
 
+  /** What is open of the device is closed, and opened anew when it is asked after next. */
+  restart(reason: string): void {
+    if (this.#index !== 0) this.#lose(reason);
+  }
+
   close(): void {
     if (this.#index !== 0) this.#lose("closed");
     this.#watch.close();

@@ -3,7 +3,7 @@
 //
 //   owner                                           borrower
 //   VhostUserPort ──── lends ─── state OFFERED ───►
-//                                state SERVED  ◄─── LentQueues begins
+//                                state SERVED  ◄─── LentPort begins
 //   before any change ───────── state RECALLED ───► ends at its next breath
 //   goes on where the words say ─ state OVER  ◄────
 //

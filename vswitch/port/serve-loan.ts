@@ -1,10 +1,11 @@
-// Queues that another port worker lends, of whatever kind, as a port. Thread: the port worker that borrows.
-import type { PacketPool, Port } from "../../base/packet/index.js";
+// Serves queues that another port worker lends, of whatever kind. Thread: the port worker that borrows.
+import type { PacketPool } from "../../base/packet/index.js";
 import type { GuestWindow } from "../../base/virtio/index.js";
+import { borrowTapQueues, borrowXdpQueues, type TapLoan, type XdpLoan } from "./lent-device-queues.js";
+import { LentPort } from "./lent-port.js";
 import { LentQueues, type LentQueuesLoan } from "./lent-queues.js";
-import { LentTapQueues, type LentTapQueuesLoan } from "./lent-tap-queues.js";
 
-export type AnyLoan = LentQueuesLoan | LentTapQueuesLoan;
+export type AnyLoan = LentQueuesLoan | TapLoan | XdpLoan;
 
 export interface ServeLoanOptions {
   /** Of the port that they are queues of. */
@@ -15,7 +16,14 @@ export interface ServeLoanOptions {
   readonly loan: AnyLoan;
 }
 
-/** Throws as LentQueues or LentTapQueues. */
-export function serveLoan({ loan, ...more }: ServeLoanOptions): Port {
-  return "tapQueues" in loan ? new LentTapQueues({ loan, ...more }) : new LentQueues({ loan, ...more });
+/** Throws as LentQueues, borrowTapQueues() or borrowXdpQueues(). */
+export function serveLoan({ name, pool, window, memory, loan: lent }: ServeLoanOptions): LentPort {
+  return new LentPort({
+    ...{ name, pool, memory },
+    borrow: (stats, epoll, loan) => {
+      if ("tapQueues" in lent) return borrowTapQueues(lent, pool, stats, epoll);
+      const modules = { pool, window, stats, epoll };
+      return "xdpQueues" in lent ? borrowXdpQueues(lent, name, modules) : new LentQueues(lent, modules, loan);
+    },
+  });
 }

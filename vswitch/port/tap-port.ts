@@ -40,9 +40,10 @@ import {
 } from "../../base/packet/index.js";
 import { DeviceWatch } from "./device-watch.js";
 import { flowHash } from "./flow-spread.js";
-import type { LentTapQueuesLoan } from "./lent-tap-queues.js";
+import type { TapLoan } from "./lent-device-queues.js";
 import type { QueueLoan } from "./queue-loan.js";
-import { TapQueues } from "./tap-queues.js";
+import { areAmong, lendable, QueueLoans } from "./queue-loans.js";
+import { createTapQueues, type TapQueues } from "./tap-queues.js";
 
 export interface TapPortOptions {
   /** Also the device's name: at most 15 bytes. */
@@ -56,11 +57,6 @@ export interface TapPortOptions {
   readonly persistent?: boolean;
   /** The port was another process's, and is set up; its descriptors are ours from now on. */
   readonly handed?: HandedPort;
-}
-
-interface Loan {
-  readonly loan: QueueLoan;
-  readonly queues: readonly number[];
 }
 
 /** Segments of both kinds may be put together for it. */
@@ -88,7 +84,7 @@ export class TapPort implements Port {
   /** Those that are served here. */
   readonly #queues: TapQueues;
   /** Who may still have the others. */
-  #loans: readonly Loan[] = [];
+  readonly #loans = new QueueLoans();
   #generation = 0;
   #isGone = false;
   #closed = false;
@@ -105,7 +101,7 @@ export class TapPort implements Port {
     this.#fds = handed?.fds ?? openTapQueues({ name, queues, persistent, vnetHeader: true });
     this.#epoll = new Epoll(queues);
     this.wakeFd = this.#epoll.fd;
-    this.#queues = new TapQueues(pool, this.stats, this.#epoll);
+    this.#queues = createTapQueues(pool, this.stats, this.#epoll);
     this.#watch = new DeviceWatch(name);
     try {
       this.offloads = offloadsOf(this.#fds);
@@ -136,9 +132,7 @@ export class TapPort implements Port {
 
   /** Bits by queue: which of them another thread could serve. All but the first that is served here. */
   get lendableQueues(): number {
-    if (this.#closed || this.#isGone) return 0;
-    const own = this.#queues.bits;
-    return own & (own - 1);
+    return this.#closed || this.#isGone ? 0 : lendable(this.#queues.bits);
   }
 
   /** Another one for every change of what lendableQueues says that others have not made themselves. */
@@ -147,21 +141,16 @@ export class TapPort implements Port {
   }
 
   /** Has somebody else serve these queues, after stop(); undefined when that cannot be, as things are now. */
-  lendQueues(queues: readonly number[], loan: QueueLoan): LentTapQueuesLoan | undefined {
-    const lendable = this.lendableQueues;
-    if (queues.some((queue) => ((lendable >>> queue) & 1) === 0)) return undefined;
+  lendQueues(queues: readonly number[], loan: QueueLoan): TapLoan | undefined {
+    if (!areAmong(queues, this.lendableQueues)) return undefined;
     this.#queues.remove(queues);
-    this.#loans = [...this.#loans, { loan, queues }];
+    this.#loans.add(queues, loan);
     return { tapQueues: queues.map((queue) => ({ queue, fd: this.#fds[queue] as number })) };
   }
 
   /** Nobody else serves queues of the device any more. Throws with the errno's name. */
   recallQueues(): void {
-    const loans = this.#loans;
-    this.#loans = [];
-    // One that has ended does not serve them either.
-    for (const { loan } of loans) loan.recall(); // cold
-    const queues = loans.flatMap((one) => one.queues);
+    const queues = this.#loans.recall();
     this.#queues.add(queues.map((queue) => ({ queue, fd: this.#fds[queue] as number })));
   }
 
@@ -209,7 +198,7 @@ export class TapPort implements Port {
   tick(nowMs: number): void {
     if (this.#closed || this.#isGone || !this.#watch.poll(nowMs)) return;
     const isThere = isTapThere(this.#fds[0] as number);
-    if (this.#loans.length > 0 && (!isThere || this.#loans.some(({ loan }) => loan.isOver || loan.isLost))) {
+    if (this.#loans.areStale || (!isThere && this.#loans.areAny)) {
       this.recallQueues();
       this.#generation++;
     }
@@ -245,7 +234,7 @@ export class TapPort implements Port {
   /** The device's queues, for another process; after stop(). What was not taken waits in them. */
   handOver(): HandedPort | undefined {
     if (this.#closed || this.#isGone) return undefined;
-    this.#endLoans();
+    this.#loans.recall();
     this.#queues.close();
     return { state: {}, fds: this.#fds };
   }
@@ -254,17 +243,12 @@ export class TapPort implements Port {
     if (this.#closed) return;
     this.#closed = true;
     this.linkUp = false;
-    this.#endLoans();
+    this.#loans.recall();
     this.#queues.close();
     for (let i = 0; i < this.#fds.length; i++) closeFile(this.#fds[i] as number);
     this.#watch.close();
     this.#vectorBlock.free();
     this.#epoll.close();
-  }
-
-  #endLoans(): void {
-    for (const { loan } of this.#loans) loan.recall(); // cold
-    this.#loans = [];
   }
 }
 

@@ -1,18 +1,13 @@
-// The queues of a TAP device that one thread takes frames from: who has its turn, and what came by which.
-// Thread: the one that serves them. Hot: yes.
+// How the queues of a TAP device are read. Thread: the one that serves them.
 import { PlinthError } from "../../base/errors/index.js";
-import { EPOLLIN, type Epoll } from "../../base/linux/index.js";
-import {
-  type Batch,
-  type PacketPool,
-  type PortCounters,
-  RX_BYTES,
-  RX_PACKETS,
-} from "../../base/packet/index.js";
-import { ReadingTapReader, type TapReader } from "./tap-reader.js";
+import type { Epoll } from "../../base/linux/index.js";
+import type { PacketPool, PortCounters } from "../../base/packet/index.js";
+import { DEVICE_QUEUES_MAX, DeviceQueues } from "./device-queues.js";
+import type { QueueReader } from "./queue-reader.js";
+import { ReadingTapReader } from "./tap-reader.js";
 import { UringTapReader } from "./tap-uring-reader.js";
 
-export const TAP_QUEUES_MAX = 16;
+export const TAP_QUEUES_MAX = DEVICE_QUEUES_MAX;
 
 /** A queue by its number and its descriptor, which is the device's owner's to close. */
 export interface TapQueue {
@@ -20,118 +15,15 @@ export interface TapQueue {
   readonly fd: number;
 }
 
-interface Served {
-  readonly queue: number;
-  readonly reader: TapReader;
-}
+export type TapQueues = DeviceQueues<TapQueue>;
 
-export class TapQueues {
-  /** Frames that have come in, by queue. */
-  readonly frames = new Float64Array(TAP_QUEUES_MAX);
-  readonly #pool: PacketPool;
-  readonly #stats: PortCounters;
-  readonly #epoll: Epoll;
-  /** Numbers of those that are served, and as bits. */
-  numbers: readonly number[] = [];
-  bits = 0;
-  #served: readonly Served[] = [];
-  /** The place of the one that is asked first, in turn. */
-  #turn = 0;
-
-  /** Frames are counted in `stats`; `epoll` wakes for them. */
-  constructor(pool: PacketPool, stats: PortCounters, epoll: Epoll) {
-    this.#pool = pool;
-    this.#stats = stats;
-    this.#epoll = epoll;
-  }
-
-  /** Takes frames from these, too. Throws with the errno's name, and then from none of them that was not ready before. */
-  add(queues: readonly TapQueue[]): void {
-    const added: Served[] = [];
-    try {
-      for (let i = 0; i < queues.length; i++) {
-        const { queue, fd } = queues[i] as TapQueue;
-        const reader = createReader(fd, this.#pool, this.#stats);
-        added.push({ queue, reader });
-        this.#epoll.add(reader.wakeFd, EPOLLIN);
-      }
-    } catch (thrown) {
-      for (const { reader } of added) reader.close(); // cold
-      throw thrown;
-    }
-    this.#serve([...this.#served, ...added].sort((a, b) => a.queue - b.queue));
-  }
-
-  /** Takes nothing more from these; after stop(). What was not taken waits in the device. */
-  remove(queues: readonly number[]): void {
-    const gone = this.#served.filter(({ queue }) => queues.includes(queue));
-    this.#serve(this.#served.filter(({ queue }) => !queues.includes(queue)));
-    for (let i = 0; i < gone.length; i++) {
-      const { reader } = gone[i] as Served;
-      this.#epoll.remove(reader.wakeFd);
-      reader.close();
-    }
-  }
-
-  rx(batch: Batch): number {
-    const all = this.#served;
-    const before = batch.length;
-    let count = 0;
-    const first = all.length < 2 ? 0 : this.#turn++;
-    for (let i = 0; i < all.length; i++) {
-      const { queue, reader } = all[(first + i) % all.length] as Served;
-      const taken = reader.receive(batch);
-      if (taken === 0) continue;
-      this.frames[queue] = (this.frames[queue] as number) + taken;
-      count += taken;
-    }
-    if (count === 0) return 0;
-    const stats = this.#stats;
-    let bytes = 0;
-    for (let i = before; i < batch.length; i++)
-      bytes += this.#pool.length[batch.packets[i] as number] as number;
-    stats[RX_PACKETS] = (stats[RX_PACKETS] as number) + count;
-    stats[RX_BYTES] = (stats[RX_BYTES] as number) + bytes;
-    return count;
-  }
-
-  /** False when a frame waits that the epoll does not wake for. */
-  mayWait(): boolean {
-    const all = this.#served;
-    for (let i = 0; i < all.length; i++) if (!(all[i] as Served).reader.mayWait()) return false;
-    return true;
-  }
-
-  /** Takes no more from these queues than rx() has at hand; false while it has some. To be called until it is true. */
-  stop(queues: readonly number[]): boolean {
-    const all = this.#served;
-    let hasStopped = true;
-    for (let i = 0; i < all.length; i++) {
-      const { queue, reader } = all[i] as Served;
-      if (queues.includes(queue) && !reader.stop()) hasStopped = false;
-    }
-    return hasStopped;
-  }
-
-  /** The device is gone: what is left of it would wake us for ever. */
-  silence(): void {
-    for (const { reader } of this.#served) this.#epoll.remove(reader.wakeFd); // cold
-  }
-
-  close(): void {
-    for (const { reader } of this.#served) reader.close(); // cold
-    this.#serve([]);
-  }
-
-  #serve(served: readonly Served[]): void {
-    this.#served = served;
-    this.numbers = served.map(({ queue }) => queue);
-    this.bits = this.numbers.reduce((bits, queue) => bits | (1 << queue), 0);
-  }
+/** Frames are counted in `stats`; `epoll` wakes for them. */
+export function createTapQueues(pool: PacketPool, stats: PortCounters, epoll: Epoll): TapQueues {
+  return new DeviceQueues(pool, stats, epoll, ({ fd }) => openReader(fd, pool, stats));
 }
 
 /** By io_uring where the host lets us. */
-function createReader(fd: number, pool: PacketPool, stats: PortCounters): TapReader {
+function openReader(fd: number, pool: PacketPool, stats: PortCounters): QueueReader {
   try {
     return new UringTapReader(fd, pool, stats);
   } catch (thrown) {

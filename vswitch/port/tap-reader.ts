@@ -19,23 +19,12 @@ import {
   readNetHeader,
   SLOT_SIZE,
 } from "../../base/packet/index.js";
-
-export interface TapReader {
-  /** Readable when a frame waits after mayWait() answered true; level-triggered. */
-  readonly wakeFd: number;
-  /** Appends the frames that are there and fit; returns how many. Drops and errors are counted, frames are not. */
-  receive(batch: Batch): number;
-  /** False when a frame waits that wakeFd does not tell of. */
-  mayWait(): boolean;
-  /** Asks the kernel for no more frames; false while receive() still has some. To be called until it is true. */
-  stop(): boolean;
-  close(): void;
-}
+import type { QueueReader } from "./queue-reader.js";
 
 /** What of a frame goes into a small packet. */
 export const SMALL = SLOT_SIZE - HEADROOM;
 
-export class ReadingTapReader implements TapReader {
+export class ReadingTapReader implements QueueReader {
   readonly wakeFd: number;
   readonly #fd: number;
   readonly #pool: PacketPool;

@@ -24,7 +24,8 @@ import {
   type PortCounters,
   RX_DROPPED,
 } from "../../base/packet/index.js";
-import { acceptFrame, SMALL, type TapReader } from "./tap-reader.js";
+import type { QueueReader } from "./queue-reader.js";
+import { acceptFrame, SMALL } from "./tap-reader.js";
 
 /** Large packets with the kernel, a power of two. */
 const BUFFERS = 32;
@@ -32,7 +33,7 @@ const GROUP = 0;
 const READ_TAG = 1;
 const CANCEL_TAG = 2;
 
-export class UringTapReader implements TapReader {
+export class UringTapReader implements QueueReader {
   readonly wakeFd: number;
   readonly #fd: number;
   readonly #pool: PacketPool;

@@ -10,7 +10,7 @@ const SLEEP_MAX_US = 10_000;
 export const WORKERS_MAX = 16;
 
 /** Types of ports whose queues several workers may serve. */
-export const SPREAD_TYPES: readonly string[] = ["dpdkvhostuser", "dpdkvhostuserclient", "tap"];
+export const SPREAD_TYPES: readonly string[] = ["afxdp", "dpdkvhostuser", "dpdkvhostuserclient", "tap"];
 
 /** What takes effect at once. */
 export type ThreadRules = Pick<ThreadConfig, "sleeps" | keyof AssignmentRules>;
