@@ -21,6 +21,7 @@ import { FRONT_RESTS_MAX, MASKED_INSERTION, VERDICTS_MAX } from "./limits.js";
 import { MaskedCache } from "./masked-cache.js";
 import type { PacketSink, Tracker } from "./pipeline-modules.js";
 import { Recordings } from "./recordings.js";
+import { RewrittenRuns } from "./rewritten-runs.js";
 import type { Commit, Verdict } from "./verdict.js";
 import { NOT_FOUND, UNDECIDABLE, VerdictCache } from "./verdict-cache.js";
 import type { VerdictRecorder } from "./verdict-recorder.js";
@@ -60,6 +61,7 @@ export class BurstRunner {
   readonly #keys: BurstKeys;
   readonly #recordings: Recordings;
   readonly #replay: VerdictReplay;
+  readonly #rewritten: RewrittenRuns;
   readonly #ct: CtRunner;
   readonly #stages: CtStages;
   readonly #rules: CtRules;
@@ -103,6 +105,7 @@ export class BurstRunner {
     const replay = new VerdictReplay(modules);
     this.#recordings = recordings;
     this.#replay = replay;
+    this.#rewritten = new RewrittenRuns({ ...modules, replay });
     this.#ct = new CtRunner({
       ...modules,
       keys,
@@ -386,7 +389,7 @@ export class BurstRunner {
   #apply(verdict: Verdict, packets: Int32Array, from: number, to: number, inPort: number): void {
     const { hand, forward } = this.#modules;
     const { length } = hand.pool;
-    const { code } = verdict;
+    const { code, rewrite, onlyPort } = verdict;
     if (verdict.isMetered || verdict.tracks) {
       this.#oneByOne(verdict, packets, from, to, inPort);
       return;
@@ -395,15 +398,17 @@ export class BurstRunner {
     for (let i = from; i < to; i++) bytes += length[packets[i]!]!;
     this.#count(verdict, to - from, bytes);
     if (hand.marked) hand.clearPipelineWords();
-    if (verdict.onlyPort >= 0) {
+    if (onlyPort >= 0) {
       hand.tableId = code[1]!;
       hand.flow = verdict.flows[code[2]!]!;
-      forward(packets, from, to, verdict.onlyPort);
+      forward(packets, from, to, onlyPort);
       return;
     }
     // An output compares with it, and the packet before may have had another.
     hand.key[K.K_IN_PORT] = inPort;
-    if (verdict.isNormal) this.#normal(code[1]!, verdict.flows[code[2]!]!, packets, from, to);
+    if (rewrite !== null && rewrite.port !== inPort)
+      this.#rewritten.run(verdict, rewrite, packets, from, to, inPort);
+    else if (verdict.isNormal) this.#normal(code[1]!, verdict.flows[code[2]!]!, packets, from, to);
     else for (let i = from; i < to; i++) this.#replay.whole(verdict, packets[i]!, inPort);
   }
 
