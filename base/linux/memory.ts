@@ -25,6 +25,9 @@ const cFcntl = define<(fd: number, command: number, argument: number) => number>
 );
 const cFtruncate = define<(fd: number, length: number) => number>("int ftruncate(int fd, int64_t length)");
 
+const cMadvise = define<(address: number, length: number, advice: number) => number>(
+  "int madvise(intptr_t address, size_t length, int advice)",
+);
 const cMemcpy = define<(to: number, from: number, length: number) => number>(
   "intptr_t memcpy(intptr_t to, intptr_t from, size_t length)",
 );
@@ -38,6 +41,8 @@ const MAP_FIXED = 0x10;
 const MAP_ANONYMOUS = 0x20;
 const MAP_NORESERVE = 0x4000;
 const MAP_POPULATE = 0x8000;
+/** Since Linux 5.14. */
+const MADV_POPULATE_WRITE = 23;
 const MFD_CLOEXEC = 1;
 const MFD_ALLOW_SEALING = 2;
 const F_ADD_SEALS = 1033;
@@ -117,6 +122,11 @@ export class FileMapping {
     this.address = check(result, "mmap", `${sizeBytes} bytes of descriptor ${fd} at ${fileOffset}`);
     noteMapping(this.address, this.sizeBytes);
     this.buffer = viewOf(this.address, this.sizeBytes);
+  }
+
+  /** Fetches all pages as a write would, which changes nothing in them: writes wait for nothing then. Only a hint. */
+  fetchForWrites(): void {
+    cMadvise(this.address, this.sizeBytes, MADV_POPULATE_WRITE);
   }
 
   unmap(): void {

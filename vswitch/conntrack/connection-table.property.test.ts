@@ -1,6 +1,11 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { tupleAt } from "./connection-memory.js";
+import {
+  type ConnectionMemory,
+  connectionMemory,
+  connectionMemorySize,
+  tupleAt,
+} from "./connection-memory.js";
 import { ConnectionTable, SEEN_REPLY } from "./connection-table.js";
 import { UDP_FIRST } from "./timeouts.js";
 import { invert, kindOf, T_KIND, TUPLE_WORDS, UDP, zoneOf } from "./tuple.js";
@@ -80,6 +85,41 @@ describe("ConnectionTable", () => {
         for (const words of seen) expect(table.find(words, nowMs) >= 0).toBe(model.has(text(words)));
         table.sweep(nowMs);
         expect(table.size).toBe(model.size / 2);
+      }),
+      { numRuns: 500 },
+    );
+  });
+
+  it("takes over what it foresaw as it has become since, whatever was torn then, as one that foresaw nothing", () => {
+    const word = fc.record({ at: fc.nat(CAPACITY * 32 - 1), bits: fc.integer() });
+    const steps = fc.array(step, { maxLength: 60 });
+    fc.assert(
+      fc.property(steps, steps, fc.array(word, { maxLength: 4 }), steps, (before, since, torn, after) => {
+        const memory = connectionMemory(CAPACITY);
+        const first = new ConnectionTable(CAPACITY, undefined, memory);
+        let nowMs = carryOut(first, before, 0);
+        const next = new ConnectionTable(CAPACITY, undefined, memory);
+        // In the middle of a change, as it is seen by somebody else.
+        for (const { at, bits } of torn) memory.words[at] = memory.words[at]! ^ bits;
+        next.foresee();
+        for (const { at, bits } of torn.toReversed()) memory.words[at] = memory.words[at]! ^ bits;
+        nowMs = carryOut(first, since, nowMs);
+        const plain = new ConnectionTable(CAPACITY, undefined, copyOf(memory));
+        expect(next.restore(nowMs, 5)).toBe(plain.restore(nowMs, 5));
+        // They have the same, and go on alike.
+        const isAlike = (): void => {
+          for (let zone = 0; zone < 4; zone++) expect(next.zoneCount(zone)).toBe(plain.zoneCount(zone));
+          for (const one of [...before, ...since, ...after]) {
+            if (one.do === "pass") continue;
+            const found = next.find(one.tuple, nowMs);
+            expect(found).toBe(plain.find(one.tuple, nowMs));
+            if (found >= 0) expect(next.expiryOf(found >> 1)).toBe(plain.expiryOf(found >> 1));
+          }
+        };
+        isAlike();
+        expect(carryOut(next, after, nowMs)).toBe(carryOut(plain, after, nowMs));
+        isAlike();
+        expect(next.size).toBe(plain.size);
       }),
       { numRuns: 500 },
     );
@@ -205,6 +245,37 @@ describe("a flood from one port", () => {
     expect(table.size).toBe(capacity);
   });
 });
+
+type Step = typeof step extends fc.Arbitrary<infer T> ? T : never;
+
+/** Returns what time it is then. */
+function carryOut(table: ConnectionTable, steps: readonly Step[], fromMs: number): number {
+  const reply = new Int32Array(TUPLE_WORDS);
+  let nowMs = fromMs;
+  for (const one of steps) {
+    if (one.do === "pass") {
+      nowMs += one.ms;
+      table.sweep(nowMs);
+      continue;
+    }
+    const found = table.find(one.tuple, nowMs);
+    if (one.do === "add") {
+      invert(one.tuple, reply);
+      if (found < 0 && table.find(reply, nowMs) < 0)
+        table.add(one.tuple, reply, 1, UDP_FIRST, nowMs, TIMEOUT_MS);
+    } else if (found >= 0 && one.do === "remove") table.remove(found >> 1);
+    else if (found >= 0 && one.do === "renew") table.setExpiry(found >> 1, nowMs + one.ms);
+  }
+  return nowMs;
+}
+
+function copyOf({ words, marks, labels }: ConnectionMemory): ConnectionMemory {
+  const copy = connectionMemory(CAPACITY, new ArrayBuffer(connectionMemorySize(CAPACITY)));
+  copy.words.set(words);
+  copy.marks.set(marks);
+  copy.labels.set(labels);
+  return copy;
+}
 
 function wordsOf(text: string): Int32Array {
   return Int32Array.from(text.split(":"), Number);

@@ -6,7 +6,6 @@
 // port and source add up to size. Thread: datapath worker. Hot: yes.
 import { assert } from "../../base/assert/index.js";
 import { adviseHugePages } from "../../base/linux/index.js";
-import { secretMultiplier } from "../../base/random/index.js";
 import {
   type ConnectionMemory,
   connectionMemory,
@@ -19,7 +18,8 @@ import {
   wordAt,
 } from "./connection-memory.js";
 import { STATE_NONE, TIMEOUT_NAMES } from "./timeouts.js";
-import { isIpv6, T_DST, T_KIND, T_PORTS, T_SRC, TUPLE_WORDS, zoneOf } from "./tuple.js";
+import { T_KIND, TUPLE_WORDS, zoneOf } from "./tuple.js";
+import { hashSource, hashTuple } from "./tuple-hash.js";
 
 export const ORIGINAL = 0;
 export const REPLY = 1;
@@ -246,16 +246,39 @@ export class ConnectionTable {
     this.#dueMs[connection] = nowMs + timeoutMs;
     this.#ports[portAt(connection)] = portOwner;
     this.setState(connection, state);
-    this.#insert(connection * 2);
-    this.#insert(connection * 2 + 1);
+    this.#insert(connection * 2, hashTuple(this.tuples, base));
+    this.#insert(connection * 2 + 1, hashTuple(this.tuples, other));
     this.#count(connection, 1);
     this.begun++;
     return connection;
   }
 
+  /** What foresee() has put into the index: by connection × 2 + direction the hash; null: it was not asked. */
+  #foreseen: { readonly hashes: Int32Array; readonly isThere: Uint8Array } | null = null;
+
+  /**
+   * Prepares restore() while somebody else still writes to the memory: most of what takes long is done then, and only what
+   * has changed since is done anew. Once, before anything else.
+   */
+  foresee(): void {
+    const { capacity } = this;
+    const foreseen = { hashes: new Int32Array(capacity * 2), isThere: new Uint8Array(capacity) };
+    for (let c = capacity - 1; c >= 0; c--) {
+      if (this.stateOf(c) === STATE_NONE || !this.#isSound(c)) continue;
+      // Read once: the tuples may change at any moment, and what is in the index must be found again.
+      for (let found = c * 2; found < c * 2 + 2; found++) {
+        const hash = hashTuple(this.tuples, tupleAt(found));
+        foreseen.hashes[found] = hash;
+        this.#insert(found, hash);
+      }
+      foreseen.isThere[c] = 1;
+    }
+    this.#foreseen = foreseen;
+  }
+
   /**
    * Takes over what the memory holds from before this table was made, whose clock was `shiftMs` behind ours; what has
-   * expired, or cannot be, is dropped. Returns how many connections there are. Once, before anything else.
+   * expired, or cannot be, is dropped. Returns how many connections there are. Once; before anything else, but foresee().
    */
   restore(nowMs: number, shiftMs: number): number {
     assert(this.size === 0, "only an empty table takes over others");
@@ -263,9 +286,8 @@ export class ConnectionTable {
     for (let c = this.capacity - 1; c >= 0; c--) {
       const state = this.stateOf(c);
       const expires = this.expiryOf(c) + shiftMs;
-      const isLive =
-        state !== STATE_NONE && state < TIMEOUT_NAMES.length && expires > nowMs && this.#isSound(c);
-      if (!isLive) {
+      const isDue = state !== STATE_NONE && state < TIMEOUT_NAMES.length && expires > nowMs;
+      if (!this.#isIndexed(c, isDue)) {
         // A page that is not written to need not be fetched for writing.
         if (state !== STATE_NONE) this.setState(c, STATE_NONE);
         this.#free[this.#freeCount++] = c;
@@ -278,11 +300,29 @@ export class ConnectionTable {
       // What a helper knew is gone.
       this.setFlags(c, this.flagsOf(c) & ~(FLAG_FTP | FLAG_TFTP));
       this.#ports[portAt(c)] = this.#ports[portAt(c)]! & (OWNERS - 1);
-      this.#insert(c * 2);
-      this.#insert(c * 2 + 1);
       this.#count(c, 1);
     }
+    this.#foreseen = null;
     return this.size;
+  }
+
+  /** Has the connection in the index as it is now, if that `isDue` and it can be; whether it has. */
+  #isIndexed(connection: number, isDue: boolean): boolean {
+    const foreseen = this.#foreseen;
+    const first = connection * 2;
+    if (foreseen !== null && foreseen.isThere[connection] === 1) {
+      const { hashes } = foreseen;
+      const isSame =
+        hashTuple(this.tuples, tupleAt(first)) === hashes[first] &&
+        hashTuple(this.tuples, tupleAt(first + 1)) === hashes[first + 1];
+      if (isDue && isSame) return true;
+      this.#delete(first, hashes[first]!);
+      this.#delete(first + 1, hashes[first + 1]!);
+    }
+    if (!isDue || !this.#isSound(connection)) return false;
+    for (let found = first; found < first + 2; found++)
+      this.#insert(found, hashTuple(this.tuples, tupleAt(found)));
+    return true;
   }
 
   /** Whether both tuples are of one kind, and nobody has either. */
@@ -301,8 +341,8 @@ export class ConnectionTable {
 
   remove(connection: number): void {
     if ((this.flagsOf(connection) & KNOWN_ELSEWHERE) !== 0) this.#forget(connection);
-    this.#delete(connection * 2);
-    this.#delete(connection * 2 + 1);
+    this.#delete(connection * 2, hashTuple(this.tuples, tupleAt(connection * 2)));
+    this.#delete(connection * 2 + 1, hashTuple(this.tuples, tupleAt(connection * 2 + 1)));
     this.setState(connection, STATE_NONE);
     this.#dueMs[connection] = Number.POSITIVE_INFINITY;
     this.changed(connection);
@@ -400,20 +440,21 @@ export class ConnectionTable {
     return true;
   }
 
-  #insert(tupleIndex: number): void {
+  /** `hash`: of the tuple. */
+  #insert(tupleIndex: number, hash: number): void {
     const index = this.#index;
     const mask = this.#indexMask;
-    const hash = hashTuple(this.tuples, tupleAt(tupleIndex));
     let at = (hash << 1) & mask;
     while (index[at + 1] !== 0) at = (at + 2) & mask;
     index[at] = hash;
     index[at + 1] = tupleIndex + 1;
   }
 
-  #delete(tupleIndex: number): void {
+  /** `hash`: that it was inserted with. */
+  #delete(tupleIndex: number, hash: number): void {
     const index = this.#index;
     const mask = this.#indexMask;
-    let hole = (hashTuple(this.tuples, tupleAt(tupleIndex)) << 1) & mask;
+    let hole = (hash << 1) & mask;
     while (index[hole + 1] !== tupleIndex + 1) hole = (hole + 2) & mask;
     for (let at = (hole + 2) & mask; index[at + 1] !== 0; at = (at + 2) & mask) {
       const home = (index[at]! << 1) & mask;
@@ -428,37 +469,7 @@ export class ConnectionTable {
   }
 }
 
-const MIX = Int32Array.from({ length: TUPLE_WORDS }, secretMultiplier);
-
-/** Of a tuple in `words` from `at`: also for tables beside this one. */
-export function hashTuple(words: Int32Array, at: number): number {
-  const kind = words[at + T_KIND]!;
-  if (!isIpv6(kind)) return hashIpv4(words[at + T_SRC]!, words[at + T_DST]!, words[at + T_PORTS]!, kind);
-  let hash = 0;
-  for (let i = 0; i < TUPLE_WORDS; i++) {
-    hash = Math.imul((hash ^ (hash >>> 15)) + words[at + i]!, MIX[i]!);
-  }
-  hash ^= hash >>> 16;
-  return hash ^ (hash >>> 7);
-}
-
-const [MIX_SOURCE, MIX_DESTINATION, MIX_PORTS, MIX_KIND] = [T_SRC, T_DST, T_PORTS, T_KIND].map(
-  (i) => MIX[i]!,
-) as [number, number, number, number];
-
-/** The same of a tuple of IPv4, by those of its words that are not zero. */
-export function hashIpv4(source: number, destination: number, ports: number, kind: number): number {
-  let hash = Math.imul(source, MIX_SOURCE);
-  hash = Math.imul((hash ^ (hash >>> 15)) + destination, MIX_DESTINATION);
-  hash = Math.imul((hash ^ (hash >>> 15)) + ports, MIX_PORTS);
-  hash = Math.imul((hash ^ (hash >>> 15)) + kind, MIX_KIND);
-  hash ^= hash >>> 16;
-  return hash ^ (hash >>> 7);
-}
-
 /** The counter of the tuple's source in its zone. */
 function sourceOwner(words: Int32Array, at: number): number {
-  let hash = Math.imul(words[at + T_KIND]! & 0xffff, MIX[0]!);
-  for (let i = 0; i < 4; i++) hash = Math.imul((hash ^ (hash >>> 15)) + words[at + i]!, MIX[i + 1]!);
-  return (hash ^ (hash >>> 16)) & (OWNERS - 1);
+  return hashSource(words, at) & (OWNERS - 1);
 }

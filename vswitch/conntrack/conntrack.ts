@@ -138,6 +138,11 @@ export class Conntrack implements Tracker, PieceTracker {
     };
   }
 
+  /** See ConnectionTable.foresee. */
+  foresee(): void {
+    this.#tracker.table.foresee();
+  }
+
   /** See ConnectionTable.restore. */
   restore(nowMs: number, shiftMs: number): number {
     return this.#tracker.table.restore(nowMs, shiftMs);

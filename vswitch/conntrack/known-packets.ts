@@ -20,7 +20,6 @@ import {
   FLAG_RELATED,
   FLAG_SNAT,
   FLAG_TFTP,
-  hashIpv4,
   REPLY,
   SEEN_REPLY,
 } from "./connection-table.js";
@@ -32,6 +31,7 @@ import { STATE_NONE } from "./timeouts.js";
 import { setWord } from "./translate.js";
 import { TRANSLATED } from "./translator.js";
 import { kindOf, T_DST, T_KIND, T_PORTS, T_SRC, TCP, UDP } from "./tuple.js";
+import { hashIpv4 } from "./tuple-hash.js";
 
 const WATCHED = FLAG_FTP | FLAG_TFTP;
 const TYPE_IPV4 = 0x0800;

@@ -45,9 +45,9 @@ export interface ConnectionFile {
   claim(nowMs: number): number | undefined;
   /**
    * Restores a copy and forgets it: the pages are fetched and the code is compiled then, so that nobody waits for that
-   * when it is done in earnest.
+   * when it is done in earnest. Whether there is anything to restore.
    */
-  rehearse(nowMs: number): void;
+  rehearse(nowMs: number): boolean;
   close(): void;
 }
 
@@ -75,13 +75,19 @@ export function mapConnectionFile(path: string, capacity: number, isShared = fal
     rehearse: (nowMs) => {
       // Not the garbage collector's: it would come when everybody waits.
       const block = new MemoryBlock(size);
+      let isOurs = false;
       for (let i = 0; i < REHEARSALS; i++) {
         copyMemory(block.address, mapping.address, size);
-        const shiftMs = claim(block.buffer, capacity, nowMs) ?? 0;
+        const shiftMs = claim(block.buffer, capacity, nowMs);
+        isOurs = shiftMs !== undefined;
         const memory = connectionMemory(capacity, block.buffer, HEADER_SIZE);
-        new ConnectionTable(capacity, undefined, memory).restore(nowMs, shiftMs);
+        const table = new ConnectionTable(capacity, undefined, memory);
+        table.foresee();
+        table.restore(nowMs, shiftMs ?? 0);
       }
       block.free();
+      mapping.fetchForWrites();
+      return isOurs;
     },
     close: () => mapping.unmap(),
   };

@@ -47,6 +47,8 @@ const time = new DatapathTime(clock);
 /** Another process is about to have our ports; then nothing is taken from them any more. */
 let leaving: Leaving | undefined;
 let hasLeft = false;
+/** Connections of another process are in the index. */
+let areForeseen = false;
 const factory = new PortFactory({ pool, window, hostDevices: data.hostDevices });
 const methods = datapathMethods({
   datapath,
@@ -67,14 +69,17 @@ const methods = datapathMethods({
     loop.sleeps = mayIt;
   },
   rehearseConnections: () => {
-    if (kept !== undefined && "file" in kept) kept.file.rehearse(performance.now()); // cold;
+    if (kept === undefined || !("file" in kept) || !kept.file.rehearse(performance.now())) return; // cold
+    datapath.conntrack.foresee();
+    areForeseen = true;
   },
   restoreConnections: () => {
     if (kept === undefined) return { connections: 0 };
     if ("problem" in kept) return { connections: 0, problem: kept.problem.message };
     const shiftMs = kept.file.claim(performance.now()); // cold
-    if (shiftMs === undefined) return { connections: 0 };
-    return { connections: datapath.conntrack.restore(performance.now(), shiftMs) }; // cold
+    if (shiftMs === undefined && !areForeseen) return { connections: 0 };
+    // Where there is nothing to restore any more the memory is empty, and what was foreseen of it goes.
+    return { connections: datapath.conntrack.restore(performance.now(), shiftMs ?? 0) }; // cold
   },
 });
 const mailbox = new Mailbox(mailboxSetup, methods as unknown as Record<string, MailboxHandler>);
