@@ -5,8 +5,8 @@
 //   failed ──was away and is back, or somebody says so──► as missing
 //   detached ──at its path──► used as before
 //
-// Invariants: a pool is opened anew by itself only when no client's connection would end (those of NBD wait meanwhile), and
-// never while an open disk is detached, which may hold newer data than what stands at its path now. Thread: main.
+// Invariants: clients wait while a pool is opened anew, none of them is cut off. It is never done by itself while an open
+// disk is detached, which may hold newer data than what stands at its path now. Thread: main.
 import { describeError, PlinthError } from "../base/errors/index.js";
 import type { ControlMethod } from "../base/jsonrpc/index.js";
 import type { Logger } from "../base/log/index.js";
@@ -102,8 +102,8 @@ export class DiskReturns {
   }
 
   /**
-   * Uses a disk that is back; "", or why it is not used. `reopen`: guests of vhost-user-blk have to connect anew if that is
-   * what it takes. Throws DISK_…. To be called as an operation of its own.
+   * Uses a disk that is back; "", or why it is not used. `reopen`: also if what is open of it is no more what stands at its
+   * path, and the pool has to be opened anew. Throws DISK_…. To be called as an operation of its own.
    */
   async use(pool: string, { index }: DiskEntry, reopen: boolean): Promise<string> {
     const daemon = this.#daemon;
@@ -117,13 +117,13 @@ export class DiskReturns {
     if (!disk.suspect) await daemon.changeDisk(pool, index, { suspect: true });
     const { id: poolId, epoch } = entry;
     const name = { path: disk.path, index, diskId: disk.diskId, usedEpoch: disk.usedEpoch };
-    const { why, guests } = await daemon.target.ask("takeBackDisk", { pool, poolId, epoch, ...name });
+    const why = await daemon.target.ask("takeBackDisk", { pool, poolId, epoch, ...name });
     if (why === "") {
       await daemon.changeDisk(pool, index, { usedEpoch: epoch });
       this.#log.info({ pool, disk: disk.path }, "a disk is back: every copy on it is looked through");
     } else {
-      if (!reopen && (guests > 0 || state === "detached"))
-        return `it is back, but the pool has to be opened anew for it (${why}), which ends the connections of ${guests} guest${guests === 1 ? "" : "s"} of vhost-user-blk: plinth pool online --reopen`;
+      if (!reopen && state === "detached")
+        return `the pool has to be opened anew for what stands at its path now (${why}), and what is open of the disk may be newer: plinth pool online --reopen`;
       this.#log.warn({ pool, disk: disk.path, why }, "a disk is back: the pool is opened anew");
       await reopenPool(daemon, pool);
     }

@@ -27,11 +27,15 @@ export async function noteLostEnds(daemon: StorageDaemon, pool: string): Promise
   return waits;
 }
 
-/** NBD clients wait meanwhile; guests of vhost-user-blk have to connect anew. */
+/** Clients wait meanwhile: until keys and limits of the volumes are in force again, too. */
 export async function reopenPool(daemon: StorageDaemon, pool: string): Promise<void> {
   await daemon.closePool(pool, "it is being opened anew", true);
   daemon.scrubs.forget(pool);
-  await daemon.tryOpenPool(pool);
+  try {
+    await daemon.tryOpenPool(pool);
+  } finally {
+    await daemon.target.ask("goOn", undefined);
+  }
 }
 
 /** What is left of a volume whose log has lost its end is the volume from now on. */

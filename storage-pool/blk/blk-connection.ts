@@ -81,7 +81,7 @@ export interface BlkModules {
 }
 
 export class BlkConnection implements FlushWaiter {
-  readonly target: NbdExport;
+  target: NbdExport;
   readonly backend: VhostUserBackend;
   /** A write waits for the cleaner. */
   stalled = false;
@@ -89,12 +89,14 @@ export class BlkConnection implements FlushWaiter {
   throttled = false;
   /** Rings run, and no other guest that writes to the volume is at work; until then what is in the rings waits. */
   isServed = false;
+  /** Its volume's pool is being opened anew: chains stay in the rings until it is there again; see park(). */
+  parked = false;
   /** It waits for the next round. */
   #later = false;
   /** Chains were taken in this breath; see finish(). */
   busy = false;
   readonly #window: GuestWindow;
-  readonly #requests: BlkRequests;
+  #requests: BlkRequests;
   readonly #flushes: FlushQueue;
   readonly #config: Uint8Array;
   readonly #touched = new Uint8Array(BLK_QUEUES_MAX);
@@ -140,7 +142,7 @@ export class BlkConnection implements FlushWaiter {
 
   /** Takes the chains that wait. True when finish() is to follow a commit. */
   take(): boolean {
-    if (this.stalled || this.throttled || !this.isServed) return false;
+    if (this.parked || this.stalled || this.throttled || !this.isServed) return false;
     this.#requests.begin();
     this.#later = false;
     const { queues } = this.backend;
@@ -338,7 +340,7 @@ export class BlkConnection implements FlushWaiter {
       const queue = queues[index] as Virtqueue;
       if (queue.size === 0) continue;
       queue.wantKicks(true);
-      if (this.stalled || this.throttled || !this.isServed) continue;
+      if (this.parked || this.stalled || this.throttled || !this.isServed) continue;
       // A driver without a descriptor to kick wants to be looked at all the time.
       if (queue.available() > 0 || (queue.enabled && !queue.broken && !this.backend.kicks(index)))
         return false;
@@ -357,6 +359,25 @@ export class BlkConnection implements FlushWaiter {
   resized(): void {
     writeCapacity(this.#config, this.target.sizeBytes);
     this.backend.announceConfig();
+  }
+
+  /** No chain is taken from now on; what was taken is answered when this returns, and durable if it asked for that. */
+  park(): void {
+    this.#quiesce();
+    this.parked = true;
+    this.stalled = false;
+  }
+
+  /** Goes on with another export of the same name; false when the guest would have to learn what a device cannot tell it. */
+  rebind(target: NbdExport): boolean {
+    if (target.readOnly !== this.target.readOnly) return false;
+    const isResized = target.sizeBytes !== this.target.sizeBytes;
+    this.target = target;
+    this.#requests.release();
+    this.#requests = new BlkRequests(target, this.#window);
+    this.parked = false;
+    if (isResized) this.resized();
+    return true;
   }
 
   close(): void {

@@ -29,6 +29,8 @@ interface Piece {
 /** A device with one guest, in this thread. */
 export class BlkRig {
   readonly device = new MemoryDevice(SIZE);
+  /** What is found at the socket. */
+  target: NbdExport | undefined;
   readonly waiting: [FlushWaiter, number][] = [];
   readonly server: BlkServer;
   readonly guest: FakeFrontEnd;
@@ -39,9 +41,9 @@ export class BlkRig {
   constructor(dir: string, epoll: Epoll, readOnly = false, features = FEATURES) {
     this.#epoll = epoll;
     this.#path = `${dir}/s`;
-    const target = new NbdExport("shop/db", "", this.device, readOnly);
+    this.target = new NbdExport("shop/db", "", this.device, readOnly);
     this.server = new BlkServer(epoll, { wait: (waiter, tag) => this.waiting.push([waiter, tag]) });
-    this.server.listen(this.#path, () => target);
+    this.server.listen(this.#path, () => this.target);
     const fd = sysConnectUnix(this.#path);
     this.guest = new FakeFrontEnd({ fd, ringCount: 2, ringSize: 64, features, pump: () => this.pump() });
   }

@@ -1,6 +1,7 @@
 // The vhost-user-blk front of a pool: sockets of one volume each, and the guest that is connected to each.
 // Invariants: one guest at a time at a socket; of the guests that may write to a volume one is served, the others when no
-// ring of its runs any more: two QEMUs between which a guest moves. Thread: the pool's worker. Hot: yes (breath).
+// ring of its runs any more: two QEMUs between which a guest moves. While a pool is opened anew its guests wait, and those
+// that connect are accepted afterwards. Thread: the pool's worker. Hot: yes (breath).
 import { unlinkSync } from "node:fs";
 import { PlinthError } from "../../base/errors/index.js";
 import {
@@ -22,6 +23,8 @@ interface BlkListener {
   readonly fd: number;
   readonly find: () => NbdExport | undefined;
   readonly unsealedMemory: boolean;
+  /** Its volume's pool is being opened anew: who connects waits in the backlog. */
+  parked: boolean;
   /** One for all that connect: addresses of a closed window come back late, and a guest may connect without end. */
   window: GuestWindow | undefined;
   connection: BlkConnection | undefined;
@@ -60,7 +63,7 @@ export class BlkServer {
       closeFile(fd);
       throw new PlinthError("EPERM", `the socket ${path} cannot be given to user ${uid}`, { cause });
     }
-    const nobody = { window: undefined, connection: undefined, connectionFd: -1 };
+    const nobody = { parked: false, window: undefined, connection: undefined, connectionFd: -1 };
     this.#listeners.push({ path, fd, find, unsealedMemory, ...nobody });
     this.#epoll.add(fd, EPOLLIN);
   }
@@ -95,6 +98,32 @@ export class BlkServer {
       const listener = this.#listeners[i] as BlkListener;
       if (listener.connection?.target.device === device) this.#end(listener);
     }
+  }
+
+  /** Guests that use `device`, or come for it, wait from now on; what was taken from their rings is answered. */
+  park(device: BlockDevice): void {
+    for (let i = 0; i < this.#listeners.length; i++) {
+      const listener = this.#listeners[i] as BlkListener;
+      const { connection } = listener;
+      if ((connection?.target ?? listener.find())?.device !== device) continue;
+      listener.parked = true;
+      connection?.park();
+      this.#epoll.modify(listener.fd, 0);
+    }
+  }
+
+  /** Guests that wait go on with what their socket's volume is now; without one their connections end. */
+  unpark(): void {
+    for (let i = 0; i < this.#listeners.length; i++) {
+      const listener = this.#listeners[i] as BlkListener;
+      if (!listener.parked) continue;
+      listener.parked = false;
+      this.#epoll.modify(listener.fd, EPOLLIN);
+      const target = listener.find();
+      // Who has connected to a listener that waits was there before, or it would not be accepted yet.
+      if (target === undefined || listener.connection?.rebind(target) === false) this.#end(listener);
+    }
+    this.#holdBack();
   }
 
   resized(device: BlockDevice): void {
@@ -202,6 +231,7 @@ export class BlkServer {
   }
 
   #accept(listener: BlkListener): void {
+    if (listener.parked) return;
     const fd = sysAccept(listener.fd);
     if (fd < 0) return;
     const target = listener.find();

@@ -18,13 +18,6 @@ export interface DiskAway {
   readonly state: Extract<DiskUsage["state"], "missing" | "failed" | "detached">;
 }
 
-export interface TakenBack {
-  /** Why the pool has to be opened anew before the disk is of use; "": it is used. */
-  readonly why: string;
-  /** Guests of vhost-user-blk, whose connections would end then. */
-  readonly guests: number;
-}
-
 export function disksAway(pool: Pool): DiskAway[] {
   pool.disks.watchPlaces();
   const away: DiskAway[] = [];

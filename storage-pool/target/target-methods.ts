@@ -9,7 +9,7 @@ import type { Reverted } from "../pool/reverts.js";
 import type { RewindProgress } from "../pool/rewind.js";
 import type { VolumeLimits } from "../qos/volume-share.js";
 import type { DiffView } from "../snapshot-control.js";
-import type { DiskAway, DiskName, TakenBack } from "./disk-returns.js";
+import type { DiskAway, DiskName } from "./disk-returns.js";
 import type { BlkListening, Listening, OpenedReport, PoolOpening, UsageReport } from "./target.js";
 
 interface OfVolume {
@@ -23,16 +23,18 @@ export interface TargetMethods {
   /** For each disk why it cannot be used, "" when it can. */
   probeDisks: [{ poolId: string; disks: readonly DiskName[] }, string[]];
   openPool: [PoolOpening, OpenedReport];
-  /** Its clients are disconnected; those of NBD wait when it is to be opened again at once. */
+  /** Its clients are disconnected; they wait for `goOn` when it is to be opened again at once. */
   closePool: [{ pool: string; reopened: boolean }, undefined];
+  /** Clients that wait go on, or are disconnected where their volume is not served. */
+  goOn: [undefined, undefined];
   /** The disks on whose medium the stamp is. */
   stampDisks: [{ pool: string; epoch: number }, readonly number[]];
   /** Segments that the disk holds. */
   addDisk: [DiskName & { pool: string; poolId: string; diskClass: string }, number];
   /** Disks that are not as they should be, after a look whether they are at their paths. */
   disksAway: [{ pool: string }, readonly DiskAway[]];
-  /** A disk that was missing or failed is used again, or is not. */
-  takeBackDisk: [DiskName & { pool: string; poolId: string; epoch: number }, TakenBack];
+  /** A disk that was missing or failed is used again (""), or why the pool has to be opened anew for it. */
+  takeBackDisk: [DiskName & { pool: string; poolId: string; epoch: number }, string];
   /** New segments of volumes of a class are put there from now on, or not any more. */
   classDisk: [{ pool: string; index: number; diskClass: string }, undefined];
   /** The job's number. */

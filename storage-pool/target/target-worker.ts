@@ -28,10 +28,7 @@ const methods: { [M in keyof TargetMethods]: (body: TargetMethods[M][0]) => Answ
   stampDisks: ({ pool, epoch }) => target.pool(pool).disks.stamp(epoch),
   addDisk: ({ pool, poolId, diskClass, ...disk }) => target.addDisk(pool, poolId, disk, diskClass),
   disksAway: ({ pool }) => disksAway(target.pool(pool)),
-  takeBackDisk: ({ pool, poolId, epoch, ...disk }) => {
-    const guests = target.guestsOf(pool);
-    return { why: takeBackDisk(target.pool(pool), poolId, disk, epoch), guests };
-  },
+  takeBackDisk: ({ pool, poolId, epoch, ...disk }) => takeBackDisk(target.pool(pool), poolId, disk, epoch),
   classDisk: ({ pool, index, diskClass }) => {
     target.pool(pool).disks.disk(index).diskClass = diskClass;
   },
@@ -49,6 +46,7 @@ const methods: { [M in keyof TargetMethods]: (body: TargetMethods[M][0]) => Answ
   jobs: ({ pool }) => target.pool(pool).jobs.reports(),
   openPool: (opening) => target.openPool(opening),
   closePool: ({ pool, reopened }) => target.closePool(pool, reopened),
+  goOn: () => target.goOn(),
   poolUsage: ({ pool }) => target.poolUsage(pool),
   unlock: ({ pool, keys }) => target.unlock(pool, keys),
   setLimits: ({ pool, id, limits }) => target.setLimits(pool, id, limits),

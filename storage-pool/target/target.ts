@@ -141,16 +141,8 @@ export class Target {
     return this.#syncer.plainReason;
   }
 
-  /** Opens a pool and recovers its volumes; clients that wait for it go on. Throws DISK_MISSING when no disk is there. */
+  /** Opens a pool and recovers its volumes. Throws DISK_MISSING when no disk is there. */
   openPool(opening: PoolOpening): OpenedReport {
-    try {
-      return this.#openPool(opening);
-    } finally {
-      this.server.unpark();
-    }
-  }
-
-  #openPool(opening: PoolOpening): OpenedReport {
     if (opening.disks.every((disk) => disk.missing !== undefined)) {
       const reasons = opening.disks.map(({ path, missing = "" }) =>
         missing.startsWith(path) ? missing : `${path}: ${missing}`,
@@ -203,15 +195,19 @@ export class Target {
   }
 
   /**
-   * Lets go of a pool's disks, whatever is not on the medium yet, and ends the connections of its clients; those of NBD
-   * wait instead until it is open again when it is to be `reopened`. No pool is no error.
+   * Lets go of a pool's disks, whatever is not on the medium yet, and ends the connections of its clients; when it is to be
+   * `reopened` they wait instead for goOn(). No pool is no error.
    */
   closePool(name: string, reopened: boolean): void {
     const pool = this.#pools.get(name);
     if (pool === undefined) return;
     for (const volume of pool.volumes.values()) {
-      if (reopened) for (const device of this.#exports.devicesOf(volume)) this.server.park(device);
-      else this.#exports.forget(volume.id);
+      if (!reopened) this.#exports.forget(volume.id);
+      else
+        for (const device of this.#exports.devicesOf(volume)) {
+          this.server.park(device);
+          this.blk.park(device);
+        }
     }
     if (reopened) for (let breath = 0; breath < LAST_BREATHS && this.server.endBreath(); breath++);
     this.#syncer.drain();
@@ -219,6 +215,12 @@ export class Target {
     this.#exports.refuse(name, [], pool.damaged);
     this.#pools.delete(name);
     pool.close();
+  }
+
+  /** Clients that wait for a pool go on where their volume is served again; elsewhere their connections end. */
+  goOn(): void {
+    this.server.unpark();
+    this.blk.unpark();
   }
 
   /** Formats an empty disk, or takes one that a crash left formatted for this place, and begins to use it. */
@@ -240,15 +242,6 @@ export class Target {
       file.close();
       throw thrown;
     }
-  }
-
-  /** Guests whose connections end when a pool is opened anew. */
-  guestsOf(name: string): number {
-    let count = 0;
-    for (const volume of this.pool(name).volumes.values()) {
-      for (const device of this.#exports.devicesOf(volume)) count += this.blk.connectionsOf(device);
-    }
-    return count;
   }
 
   get pools(): Iterable<Pool> {
@@ -323,7 +316,8 @@ export class Target {
 
   #unserve(name: string, parked = false): void {
     for (const device of this.#exports.unserve(name)) {
-      if (!parked) this.server.disconnect(device);
+      if (parked) continue;
+      this.server.disconnect(device);
       this.blk.disconnect(device);
     }
   }
