@@ -1,6 +1,7 @@
-// Looking at pools while no daemon runs: opens everything as a start would, changes nothing, and proves every volume.
-// Thread: main.
-import { existsSync, readFileSync } from "node:fs";
+// Looking at pools while no daemon runs: opens everything as a start would, changes nothing, and proves every volume. Of the
+// catalogue a copy is opened, for LevelDB begins new files when it opens one. Thread: main.
+import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describeError, PlinthError } from "../base/errors/index.js";
 import { lockFile } from "../base/linux/index.js";
@@ -31,6 +32,8 @@ export interface PoolCheck {
   readonly isCounted: boolean;
   /** Why the pool cannot be opened by this catalogue; "" when it can. */
   readonly catalogue: string;
+  /** What is not as it should be in the files of the catalogue, and changes nothing. */
+  readonly remarks: readonly string[];
 }
 
 export interface VolumeCheck {
@@ -55,19 +58,48 @@ export async function checkPools(dir: string, onProgress: CheckProgress = () => 
     throw storageError("POOL_NOT_FOUND", `${dir} holds no storage pools`, { field: "--dir" });
   }
   const lock = lockFile(join(dir, "storaged.lock"));
+  const copy = mkdtempSync(join(tmpdir(), "plinth-check-"));
   try {
-    const catalogue = await Catalogue.open(await openLevelStore(join(dir, "catalogue")), { readOnly: true });
+    const [home, here] = [join(dir, "catalogue"), join(copy, "catalogue")];
+    cpSync(home, here, { recursive: true });
+    const remarks: string[] = [];
+    const onRemark = (remark: string) => remarks.push(remark.replace(here, home));
+    const catalogue = await openCopy(here, home, onRemark);
     try {
-      return [...catalogue.pools.values()].map((pool) => checkPool(dir, catalogue, pool, onProgress));
+      return [...catalogue.pools.values()].map((pool) => ({
+        ...checkPool(dir, catalogue, pool, onProgress),
+        remarks,
+      }));
     } finally {
       await catalogue.close();
     }
   } finally {
+    rmSync(copy, { recursive: true, force: true });
     lock.close();
   }
 }
 
-function checkPool(dir: string, catalogue: Catalogue, pool: PoolEntry, onProgress: CheckProgress): PoolCheck {
+/** Errors name the catalogue that was copied. */
+async function openCopy(copy: string, home: string, onRemark: (remark: string) => void): Promise<Catalogue> {
+  try {
+    return await Catalogue.open(await openLevelStore(copy, { onRemark }), { readOnly: true });
+  } catch (thrown) {
+    if (!(thrown instanceof PlinthError)) throw thrown;
+    const { code, message, field, remedy } = thrown;
+    throw new PlinthError(code, message.replaceAll(copy, home), {
+      ...(field === undefined ? {} : { field }),
+      ...(remedy === undefined ? {} : { remedy: remedy.replaceAll(copy, home) }),
+      cause: thrown,
+    });
+  }
+}
+
+function checkPool(
+  dir: string,
+  catalogue: Catalogue,
+  pool: PoolEntry,
+  onProgress: CheckProgress,
+): Omit<PoolCheck, "remarks"> {
   const found: Record<string, string> = {};
   if (pool.deleting) {
     for (const { path } of pool.disks) found[path] = "is erased by the next start: the pool is being deleted";

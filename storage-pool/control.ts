@@ -202,7 +202,7 @@ async function createVolume(daemon: StorageDaemon, params: Params): Promise<Volu
     await sendLimits(daemon, [entry]);
   } catch (thrown) {
     await daemon.catalogue.deleteVolume(name);
-    daemon.keys.destroyUnused(pool);
+    daemon.keys.sweep(pool);
     throw thrown;
   }
   return volumeView(daemon, entry);

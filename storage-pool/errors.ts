@@ -35,6 +35,7 @@
 //   KEY_WRONG             the key is not the pool's                            give the right one         409   –
 //   KEY_EXPOSED           others can read the key file                         chmod 600                  422   –
 //   KEY_INVALID           the key file holds no key, or cannot be made         –                          422   –
+//   KEY_KEPT              a volume is gone, its key is in the ring still       make room: tried again     507   –
 //   KEY_RING_DAMAGED      the wrapped keys cannot be read                      restore the key ring       500   –
 //   LIMIT_REACHED         one of limits.ts                                     –                          422   –
 import { PlinthError, type PlinthErrorOptions } from "../base/errors/index.js";
@@ -68,6 +69,7 @@ export type StorageErrorCode =
   | "CATALOGUE_OLD"
   | "PARAMETER_INVALID"
   | "VOLUME_LOCKED"
+  | "KEY_KEPT"
   | "KEY_NOT_SET"
   | "KEY_MISSING"
   | "KEY_WRONG"

@@ -30,10 +30,10 @@ import { refuseUnserved, refuseUnservedVolume } from "./unserved.js";
 const WARNING_PERCENT = 80;
 const CRITICAL_PERCENT = 95;
 
-export interface DiskView extends Omit<DiskUsage, "state"> {
-  /** "closed": it is there, and its pool is not served. */
-  readonly state: DiskUsage["state"] | "closed";
-  /** Why it is not used; absent when it is, or when nobody looked yet. */
+export interface DiskView extends Omit<DiskUsage, "state" | "damage"> {
+  /** "damaged": it is used, and something on it is not as it was; "closed": it is there, and its pool is not served. */
+  readonly state: DiskUsage["state"] | "damaged" | "closed";
+  /** Why it is not used, or what is wrong with it; absent when nothing is, or when nobody looked yet. */
   readonly why?: string;
 }
 export type JobView = JobReport & { readonly pool: string };
@@ -298,7 +298,7 @@ export async function poolView(daemon: StorageDaemon, name: string): Promise<Poo
     const none = { ...bytes, ...room, ...limits, level: "ok" as const };
     const work = { spaceAmplification: 1, writtenBytes: 0, movedBytes: 0 };
     const disks = (daemon.catalogue.pools.get(name)?.disks ?? []).map(({ index, path, diskClass }) => {
-      const fixed = { sizeBytes: 0, freeBytes: 0, failed: false, segments: 0 };
+      const fixed = { sizeBytes: 0, freeBytes: 0, failed: false, badBlocks: 0, segments: 0 };
       const state = isDiskPresent(path) ? ("closed" as const) : ("missing" as const);
       return { index, path, ...fixed, class: diskClass, state };
     });
@@ -317,9 +317,11 @@ export async function poolView(daemon: StorageDaemon, name: string): Promise<Poo
     };
   }
   const usage = await daemon.target.ask("poolUsage", { pool: name });
-  const disks = usage.disks.map((disk) => {
-    const why = daemon.diskReturns.reasonOf(name, disk.index);
-    return why === undefined || disk.state === "online" ? disk : { ...disk, why };
+  const disks = usage.disks.map(({ damage, ...disk }): DiskView => {
+    const isUsed = disk.state === "online" || disk.state === "draining";
+    const why = isUsed ? damage : (daemon.diskReturns.reasonOf(name, disk.index) ?? "");
+    if (why === "") return disk;
+    return { ...disk, state: disk.state === "online" ? "damaged" : disk.state, why };
   });
   const { usableBytes, growthBytes } = usage;
   const share = usableBytes === 0 ? 1 : 1 - growthBytes / usableBytes;

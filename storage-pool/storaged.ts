@@ -44,6 +44,8 @@ export interface StoragedOptions {
   readonly dir: string;
   /** Directories, files or block devices of the pool `default`, which is made on the first start. */
   readonly disks: readonly string[];
+  /** The disk of the pool `default` when none is named and there is no such pool; without it none is made. */
+  readonly firstDisk?: string | undefined;
   /** Where clients come besides DIR/nbd.sock. */
   readonly endpoints?: readonly NbdEndpoint[];
   /** Where metrics are served over HTTP: HOST:PORT or unix:PATH; nowhere when absent. */
@@ -148,7 +150,9 @@ export class StorageDaemon implements Storaged {
   async start(): Promise<void> {
     const { dir, log } = this.#options;
     const disks = this.#options.disks.map((path) => resolve(path));
-    this.#catalogue = await Catalogue.open(await openLevelStore(join(dir, "catalogue")));
+    const onRemark = (remark: string) =>
+      log.warn({ remark }, "the files of the catalogue are not quite whole");
+    this.#catalogue = await Catalogue.open(await openLevelStore(join(dir, "catalogue"), { onRemark }));
     this.#checkDisks(disks);
     this.#target = new TargetHandle({
       onCheckpoint: (pool, record) => {
@@ -190,8 +194,10 @@ export class StorageDaemon implements Storaged {
     const { plainReason } = await this.target.ask("io", undefined);
     log.info({ io: plainReason === "" ? "io_uring" : "plain", reason: plainReason }, "storage worker is up");
     for (const pool of [...this.catalogue.pools.values()]) await this.tryOpenPool(pool.name);
-    if (disks.length > 0 && !this.catalogue.pools.has(DEFAULT_POOL))
-      await this.createPool(DEFAULT_POOL, disks);
+    const { firstDisk } = this.#options;
+    const first = disks.length === 0 && firstDisk !== undefined ? [resolve(firstDisk)] : disks;
+    if (first.length > 0 && !this.catalogue.pools.has(DEFAULT_POOL))
+      await this.createPool(DEFAULT_POOL, first);
     // Named apart from the sockets of single volumes, none of which may take its place.
     const place = { kind: "unix", path: join(dir, "nbd.sock") } as const;
     await this.target.ask("listen", { name: "shared", place, readOnly: false });

@@ -100,6 +100,23 @@ test("a log that ends in the middle of its last write opens as it was before tha
   expect(findDamage(await readFile(await fileLike(/\.log$/)))).toBeUndefined();
 });
 
+test("what is bad and changes nothing is told, once: the next opening has made the file anew", async () => {
+  await fill(3);
+  const manifest = await fileLike(/^MANIFEST/);
+  const bytes = await readFile(manifest);
+  // A length that reaches behind the end is the end to LevelDB.
+  await writeFile(manifest, Buffer.concat([bytes, Buffer.from([1, 2, 3, 4, 200, 0, 1, 7])]));
+  const remarks: string[] = [];
+  for (let i = 0; i < 2; i++) {
+    const store = await openLevelStore(directory, { onRemark: (remark) => remarks.push(remark) });
+    expect(store.revision).toBe(660);
+    await store.close();
+  }
+  expect(remarks).toEqual([
+    `${manifest} is bad or cut short from byte ${bytes.byteLength} on; nothing that it counts is missing, and the next start writes it anew`,
+  ]);
+});
+
 test("a history that cannot be read is begun anew: nothing of the state hangs on it", async () => {
   await fill(2);
   const history = join(directory, "history");

@@ -23,6 +23,8 @@ type Database = Level<string, Uint8Array>;
 export interface LevelStoreOptions extends HistoryLimits {
   /** The newest changes outlive a restart, so that watches go on from before it. */
   readonly keepHistory?: boolean;
+  /** Told of what is not as it should be in files that can be opened all the same. */
+  readonly onRemark?: (remark: string) => void;
 }
 
 /**
@@ -31,9 +33,10 @@ export interface LevelStoreOptions extends HistoryLimits {
  */
 export async function openLevelStore(directory: string, options: LevelStoreOptions = {}): Promise<Store> {
   let database: Database;
+  let remarks: readonly string[];
   try {
     await mkdir(directory, { recursive: true, mode: 0o700 });
-    await checkLevelFiles(directory);
+    remarks = await checkLevelFiles(directory);
     // It begins to open by itself.
     database = new Level(directory, { keyEncoding: "utf8", valueEncoding: "view" });
     await database.open();
@@ -43,6 +46,7 @@ export async function openLevelStore(directory: string, options: LevelStoreOptio
   let history: LevelHistory | undefined;
   try {
     const { census, ...state } = await load(database);
+    for (const remark of remarks) options.onRemark?.(remark);
     if (options.keepHistory !== true)
       return new RevisionedStore(new LevelJournal(database, census), state, options);
     history = await LevelHistory.open(directory);

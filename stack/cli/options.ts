@@ -19,6 +19,14 @@ export function withPartDir(command: Command, daemon: string): Command {
   );
 }
 
+/** For storaged itself, by whatever command it is started. */
+export function withStorageDir(command: Command): Command {
+  return command.option(
+    "--dir <dir>",
+    `directory of the daemon, made when missing (default: storage/ below the data directory: ${DIR_LAST}; the data directory itself where a storaged stands alone)`,
+  );
+}
+
 export function withLogDir(command: Command): Command {
   return command.option("--log-dir <dir>", "directory of the log file (default: standard error)");
 }

@@ -3,6 +3,7 @@ import { resolve } from "node:path";
 import type { Command } from "commander";
 import { PlinthError } from "../../base/errors/index.js";
 import type { PoolCheck, PoolView } from "../../storage-pool/index.js";
+import { storageDirectory } from "../daemons/directory.js";
 import { formatBytes } from "../resources/quantity.js";
 import { describeDuration } from "./moment.js";
 import { wholeNumber } from "./options.js";
@@ -19,7 +20,6 @@ import {
   parseList,
   parseRate,
   showProgress,
-  storageDirectory,
   withFlags,
 } from "./storage-call.js";
 
@@ -157,7 +157,7 @@ function registerDisks(pool: Command): void {
       .description("use a disk again that was missing or failed; one that was away is used by itself")
       .option(
         "--reopen",
-        "also if the pool has to be opened anew for it, which ends the connections of vhost-user-blk guests (QEMU makes them again)",
+        "also if what is open of the disk is not at its path any more: the pool is opened anew with what is there now, which may be older",
         false,
       ),
   ).action(async (name: string, disk: string, flags: Flags & { reopen: boolean }) => {
@@ -203,7 +203,7 @@ function registerChecks(pool: Command): void {
       .description("while storaged is stopped: prove every volume of every pool, changing nothing"),
   ).action(async (flags: Flags) => {
     const { checkPools } = await import("../../storage-pool/index.js");
-    const checks = await checkPools(storageDirectory(flags), (volume, done, total) =>
+    const checks = await checkPools(storageDirectory(flags.dir), (volume, done, total) =>
       showProgress(flags, `prove ${volume}`, done, total),
     );
     showProgress(flags, "", 0, 0);
@@ -250,8 +250,19 @@ function poolRow(pool: PoolView): string[] {
     `${usedPercent} %`,
     pool.unavailable === undefined ? pool.level : "not served",
     String(volumes),
-    String(disks.length),
+    disksText(disks),
   ];
+}
+
+/** How many, and of how many something is wrong: "3 (1 missing)". */
+function disksText(disks: PoolView["disks"]): string {
+  const counts = new Map<string, number>();
+  for (const { state, why } of disks) {
+    const what = state === "draining" && why !== undefined ? "damaged" : state;
+    if (what !== "online" && what !== "draining") counts.set(what, (counts.get(what) ?? 0) + 1);
+  }
+  const wrong = [...counts].map(([what, count]) => `${count} ${what}`);
+  return wrong.length === 0 ? String(disks.length) : `${disks.length} (${wrong.join(", ")})`;
 }
 
 function describePool(pool: PoolView): string {
@@ -267,8 +278,10 @@ function describePool(pool: PoolView): string {
   const { repairedBlocks, lostBlocks, degradedSegments, jobs } = pool;
   if (degradedSegments > 0) parts.push(`${formatBytes(degradedSegments * 4 * 1024 * 1024)} lack a copy`);
   if (repairedBlocks > 0 || lostBlocks > 0) {
-    const lost = `; ${lostBlocks} reads found no good copy (plinth volume show tells where)`;
-    parts.push(`${repairedBlocks} blocks repaired from another copy${lostBlocks === 0 ? "" : lost}`);
+    const lost = `; ${counted(lostBlocks, "read")} found no good copy (plinth volume show tells where)`;
+    parts.push(
+      `${counted(repairedBlocks, "block")} repaired from another copy${lostBlocks === 0 ? "" : lost}`,
+    );
   }
   parts.push(scrubText(pool.scrub, Date.now()));
   if (pool.writtenBytes > 0) {
@@ -332,10 +345,11 @@ function shortList(findings: readonly string[]): string {
   return more > 0 ? `${shown}; and ${more} more (-o json shows up to a hundred)` : shown;
 }
 
-function describeCheck({ pool, disks, volumes, space, isCounted, catalogue }: PoolCheck): string {
+function describeCheck({ pool, disks, volumes, space, isCounted, catalogue, remarks }: PoolCheck): string {
   const counted = space.length === 0 ? "counted, as the maps say" : shortList(space);
   const rows = [
     ...(catalogue === "" ? [] : [["catalogue", "", catalogue]]),
+    ...remarks.map((remark) => ["catalogue", "", remark]),
     ...Object.entries(disks).map(([path, what]) => ["disk", path, what === "" ? "ok" : what]),
     ...volumes.map(({ name, waits, badCount, provenBytes, findings }) => [
       "volume",

@@ -2,7 +2,7 @@
 import type { ScrubView } from "../../storage-pool/index.js";
 import { formatBytes } from "../resources/quantity.js";
 import { describeDuration } from "./moment.js";
-import type { Params } from "./storage-call.js";
+import { counted, type Params } from "./storage-call.js";
 
 export interface SetFlags {
   readonly warning?: number;
@@ -45,7 +45,7 @@ export function scrubText(scrub: ScrubView, nowMs: number): string {
     const how = outcome === "cancelled" ? " cancelled after" : "";
     const lost = lostBlocks === 0 ? "" : `, ${lostBlocks} without a good copy: ${findings.join("; ")}`;
     lines.push(
-      `last scrub ${age} ago (${minute(endedAt)}):${how} ${formatBytes(checkedBytes)} read, ${repairedBlocks} blocks repaired${lost}`,
+      `last scrub ${age} ago (${minute(endedAt)}):${how} ${formatBytes(checkedBytes)} read, ${counted(repairedBlocks, "block")} repaired${lost}`,
     );
   }
   lines.push(scheduleText(scrub));

@@ -1,12 +1,11 @@
 // What the verbs of pools and volumes share: the call to storaged, and following a job with a bar. Thread: main.
-import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type Command, InvalidArgumentError } from "commander";
 import { PlinthError } from "../../base/errors/index.js";
 import { callControl } from "../../base/jsonrpc/index.js";
 import type { JobView } from "../../storage-pool/index.js";
-import { defaultDirectory, directoryLayout } from "../daemons/directory.js";
+import { storageDirectory } from "../daemons/directory.js";
 import { formatBytes, parseQuantity } from "../resources/quantity.js";
 import { withPartDir } from "./options.js";
 import { type OutputOptions, show, withOutput } from "./output.js";
@@ -31,18 +30,12 @@ export async function call(
   timeoutMs = CALL_TIMEOUT_MS,
 ): Promise<unknown> {
   try {
-    return await callControl(join(storageDirectory(flags), "control.sock"), method, params, timeoutMs);
+    return await callControl(join(storageDirectory(flags.dir), "control.sock"), method, params, timeoutMs);
   } catch (thrown) {
     if (!(thrown instanceof PlinthError) || thrown.code !== "RPC_UNREACHABLE") throw thrown;
-    const remedy = "is storaged running, with this directory? --dir names another";
+    const remedy = "is storaged running, with this directory? --dir or $PLINTH_DIR names another";
     throw new PlinthError(thrown.code, thrown.message, { remedy, cause: thrown });
   }
-}
-
-/** --dir may be the directory of the data centre or of a storaged alone. */
-export function storageDirectory(flags: Flags): string {
-  const dir = defaultDirectory(flags.dir);
-  return existsSync(join(dir, "catalogue")) ? dir : directoryLayout(dir).storage;
 }
 
 /** Waits for a job with a progress bar on a terminal, then says how it ended. Throws JOB_FAILED. */
@@ -71,7 +64,7 @@ export async function followJob(
 
 /** "scrub of all disks: 12 GiB, 3 blocks repaired". */
 export function jobText({ kind, subject, doneBytes, repairedBlocks, lostBlocks }: JobView): string {
-  const repaired = repairedBlocks === 0 ? "" : `, ${repairedBlocks} blocks repaired`;
+  const repaired = repairedBlocks === 0 ? "" : `, ${counted(repairedBlocks, "block")} repaired`;
   const lost = lostBlocks === 0 ? "" : `, ${lostBlocks} bad`;
   return `${kind} of ${subject}: ${formatBytes(doneBytes)}${repaired}${lost}`;
 }

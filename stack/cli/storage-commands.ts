@@ -13,11 +13,11 @@ import type {
   VolumeView,
 } from "../../storage-pool/index.js";
 import { runDaemon } from "../daemons/daemon.js";
-import { defaultDirectory, directoryLayout, openPartDirectory } from "../daemons/directory.js";
+import { openPartDirectory, storageDirectory } from "../daemons/directory.js";
 import { formatBytes } from "../resources/quantity.js";
 import { describeDuration, parseDuration } from "./moment.js";
 import { type ListenFlags, nbdEndpoints, withNbdListen } from "./nbd-options.js";
-import { wholeNumber, withLogDir } from "./options.js";
+import { wholeNumber, withLogDir, withStorageDir } from "./options.js";
 import { formatRows, show } from "./output.js";
 import { registerPool } from "./pool-commands.js";
 import {
@@ -48,8 +48,7 @@ function registerStoraged(program: Command): void {
   const command = program
     .command("storaged")
     .description("run the storage daemon: NBD at DIR/nbd.sock, management at DIR/control.sock");
-  withNbdListen(withLogDir(command))
-    .option("--dir <dir>", "directory of the daemon (default: storage/ below the data directory of Plinth)")
+  withNbdListen(withLogDir(withStorageDir(command)))
     .option(
       "--disk <path[,path…]>",
       "directories, files or block devices; the pool `default` is made of them on the first start",
@@ -66,7 +65,7 @@ function registerStoraged(program: Command): void {
       parseSize,
     )
     .action(async (flags: StoragedFlags) => {
-      const dir = flags.dir === undefined ? directoryLayout(defaultDirectory()).storage : resolve(flags.dir);
+      const dir = storageDirectory(flags.dir, true);
       const disks = flags.disk.map((path) => resolve(path));
       await runDaemon({ name: "storaged", logDir: flags.logDir }, async (log) => {
         const { startStoraged } = await import("../../storage-pool/index.js");
@@ -232,7 +231,7 @@ function registerSnapshotVerbs(volume: Command): void {
       .command("snapshot <name> <snapshot>")
       .description("keep what the volume holds now; --delete forgets a snapshot")
       .option("--delete", "delete the snapshot", false)
-      .option("--with <volume[,volume…]>", "of these volumes, too, all at one moment", parseList, []),
+      .option("--with <volume[,volume…]>", "of these volumes, too; made all at one moment", parseList, []),
   ).action(
     async (name: string, snapshot: string, flags: Flags & { delete: boolean; with: readonly string[] }) => {
       // One that is there is of another moment than now.
@@ -244,8 +243,9 @@ function registerSnapshotVerbs(volume: Command): void {
         return;
       }
       if (flags.delete) {
-        await call(flags, "snapshot.delete", { volume: name, name: snapshot });
-        show(flags, {}, () => `snapshot ${snapshot} of ${name} deleted`);
+        const volumes = [name, ...flags.with];
+        for (const volume of volumes) await call(flags, "snapshot.delete", { volume, name: snapshot });
+        show(flags, {}, () => `snapshot ${snapshot} of ${volumes.join(", ")} deleted`);
         return;
       }
       const made = (await call(flags, "snapshot.create", params)) as SnapshotView;

@@ -19,11 +19,12 @@ import { pipeline } from "node:stream/promises";
 import { type Command, Option } from "commander";
 import { PlinthError } from "../../base/errors/index.js";
 import type { VolumeView } from "../../storage-pool/index.js";
+import { storageDirectory } from "../daemons/directory.js";
 import { formatBytes } from "../resources/quantity.js";
 import { parseDuration } from "./moment.js";
 import { wholeNumber } from "./options.js";
 import { show } from "./output.js";
-import { call, type Flags, parseSize, showProgress, storageDirectory, withFlags } from "./storage-call.js";
+import { call, type Flags, parseSize, showProgress, withFlags } from "./storage-call.js";
 
 type Format = "raw" | "qcow2";
 
@@ -109,7 +110,11 @@ async function exportTo(flags: Flags, name: string, file: string, format: Format
     return;
   }
   if (format === "raw") {
-    await run("nbdcopy", [source, "-"], { stdout: "inherit" });
+    await run("nbdcopy", ["--progress=3", source, "-"], {
+      stdout: "inherit",
+      onProgress: (share) =>
+        showProgress(flags, `export ${name}`, share * volume.sizeBytes, volume.sizeBytes),
+    }).finally(() => showProgress(flags, "", 0, 0));
     return;
   }
   await inTemporary(async (dir) => {
@@ -242,7 +247,7 @@ async function fillNew(
 
 /** Where NBD clients find a volume of the storaged of --dir. */
 function uriOf(flags: Flags, name: string): string {
-  const socket = join(storageDirectory(flags), "nbd.sock");
+  const socket = join(storageDirectory(flags.dir), "nbd.sock");
   return `nbd+unix:///${encodeURIComponent(name)}?socket=${encodeURIComponent(socket)}`;
 }
 
@@ -262,12 +267,20 @@ interface RunOptions {
   readonly onInput?: (doneBytes: number) => void;
   readonly stdout?: "inherit";
   readonly onOutput?: (text: string) => void;
+  /** Told how much is done, of 1, by lines "PERCENT/100" that the program writes to descriptor 3. */
+  readonly onProgress?: (share: number) => void;
 }
 
 function run(program: string, args: readonly string[], options: RunOptions = {}): Promise<string> {
   return new Promise((resolved, reject) => {
-    const { stdin, stdout = "pipe", onOutput } = options;
-    const child = spawn(program, args, { stdio: [stdin === undefined ? "ignore" : "pipe", stdout, "pipe"] });
+    const { stdin, stdout = "pipe", onOutput, onProgress } = options;
+    const child = spawn(program, args, {
+      stdio: [stdin === undefined ? "ignore" : "pipe", stdout, "pipe", "pipe"],
+    });
+    child.stdio[3]?.on("data", (chunk: Buffer) => {
+      const percent = /(\d+)\/100\s*$/.exec(chunk.toString())?.[1];
+      if (percent !== undefined) onProgress?.(Number(percent) / 100);
+    });
     // When the program ends early its own words say why.
     if (stdin !== undefined) feed(stdin, child.stdin as Writable, options.onInput).catch(() => {});
     let wrote = "";

@@ -8,15 +8,15 @@ import { callControl } from "../../base/jsonrpc/index.js";
 import type { Logger } from "../../base/log/index.js";
 import type { VolumeView } from "../../storage-pool/index.js";
 import { type RunningDaemon, runDaemon } from "../daemons/daemon.js";
-import { openPartDirectory } from "../daemons/directory.js";
+import { openPartDirectory, storageDirectory } from "../daemons/directory.js";
 import { type ListenFlags, NBD_PORT, nbdEndpoints, withNbdListen } from "./nbd-options.js";
-import { withLogDir } from "./options.js";
+import { withLogDir, withStorageDir } from "./options.js";
 import { parseList, parseSize } from "./storage-call.js";
 
 const CALL_TIMEOUT_MS = 60_000;
 
 interface ServeFlags extends ListenFlags {
-  readonly dir: string;
+  readonly dir?: string;
   readonly disk?: readonly string[];
   readonly size?: number;
   readonly pidFile?: string;
@@ -27,7 +27,6 @@ export function registerServe(volume: Command): void {
   const command = volume
     .command("serve [names...]")
     .description("serve volumes of DIR over NBD, in the foreground; prints their URIs and then `ready`")
-    .requiredOption("--dir <dir>", "directory of the pool and its volumes; made when missing")
     .option(
       "--disk <path[,path…]>",
       "directories, files or block devices of the pool when it is made (default: disk/ below DIR)",
@@ -35,7 +34,7 @@ export function registerServe(volume: Command): void {
     )
     .option("--size <size>", "make volumes that are missing, with this size, e.g. 1GiB", parseSize)
     .option("--pid-file <file>", "holds the process number while clients may come");
-  withNbdListen(withLogDir(command))
+  withNbdListen(withLogDir(withStorageDir(command)))
     .addHelpText(
       "after",
       `
@@ -50,7 +49,7 @@ Without --listen it listens at localhost:${NBD_PORT}, or on the sockets that it 
 }
 
 async function serve(names: readonly string[], flags: ServeFlags): Promise<void> {
-  const dir = resolve(flags.dir);
+  const dir = storageDirectory(flags.dir, true);
   await runDaemon({ name: "volume-serve", logDir: flags.logDir, level: "warn" }, (log) =>
     start(dir, names, flags, log),
   );
@@ -64,9 +63,14 @@ async function start(
 ): Promise<RunningDaemon> {
   const offered = names.length === 0 ? undefined : names;
   const endpoints = await nbdEndpoints(flags, offered, [{ kind: "tcp", host: "127.0.0.1", port: NBD_PORT }]);
-  const disks = (flags.disk ?? [join(dir, "disk")]).map((path) => resolve(path));
+  const disks = (flags.disk ?? []).map((path) => resolve(path));
   const { startStoraged } = await import("../../storage-pool/index.js");
-  const storaged = await startStoraged({ dir: openPartDirectory(dir), disks, log });
+  const storaged = await startStoraged({
+    dir: openPartDirectory(dir),
+    disks,
+    firstDisk: join(dir, "disk"),
+    log,
+  });
   try {
     for (const name of names) await ensureVolume(dir, name, flags.size);
     const uris: string[] = [];

@@ -10,7 +10,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { DIRECTORY_FORMAT, defaultDirectory, openDirectory } from "./directory.js";
+import { DIRECTORY_FORMAT, defaultDirectory, openDirectory, storageDirectory } from "./directory.js";
 
 let base: string;
 beforeEach(() => {
@@ -73,6 +73,34 @@ describe("defaultDirectory()", () => {
     try {
       expect(defaultDirectory()).toBe("/x/y");
       expect(defaultDirectory("/z")).toBe("/z");
+    } finally {
+      if (before === undefined) delete process.env["PLINTH_DIR"];
+      else process.env["PLINTH_DIR"] = before;
+    }
+  });
+});
+
+describe("storageDirectory()", () => {
+  it("is the directory itself where a storaged stands alone, and storage/ below that of a data centre", () => {
+    const [alone, centre, none] = ["alone", "centre", "none"].map((name) => join(base, name)) as [
+      string,
+      string,
+      string,
+    ];
+    mkdirSync(join(alone, "catalogue"), { recursive: true });
+    openDirectory(centre);
+    const before = process.env["PLINTH_DIR"];
+    try {
+      for (const isMade of [false, true]) {
+        expect(storageDirectory(alone, isMade)).toBe(alone);
+        expect(storageDirectory(centre, isMade)).toBe(join(centre, "storage"));
+        process.env["PLINTH_DIR"] = alone;
+        expect(storageDirectory(undefined, isMade)).toBe(alone);
+        process.env["PLINTH_DIR"] = none;
+        expect(storageDirectory(undefined, isMade)).toBe(join(none, "storage"));
+      }
+      // Named to be made: just there.
+      expect([storageDirectory(none, true), storageDirectory(none)]).toEqual([none, join(none, "storage")]);
     } finally {
       if (before === undefined) delete process.env["PLINTH_DIR"];
       else process.env["PLINTH_DIR"] = before;

@@ -47,6 +47,18 @@ export function defaultDirectory(given?: string): string {
   return resolve(given ?? process.env["PLINTH_DIR"] ?? fallback);
 }
 
+/**
+ * Where a storaged keeps what it has: the data directory itself where one stands alone, else storage/ below it. `isMade`: a
+ * directory that is given and not a data centre's is that of a storaged alone, which may be yet to be made.
+ */
+export function storageDirectory(given?: string, isMade = false): string {
+  const dir = defaultDirectory(given);
+  const layout = directoryLayout(dir);
+  const isAlone =
+    existsSync(join(dir, "catalogue")) || (isMade && given !== undefined && !existsSync(layout.format));
+  return isAlone ? dir : layout.storage;
+}
+
 /** Where guest images are kept between data centres: $PLINTH_CACHE, else /var/cache/plinth as root or $XDG_CACHE_HOME/plinth. */
 export function cacheDirectory(): string {
   const home = process.env["HOME"] ?? "/";

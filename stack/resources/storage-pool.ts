@@ -110,7 +110,7 @@ export const StoragePoolSchema = resourceSchema(
                 path: Type.String({ description: "Path of the disk." }),
                 state: Type.Optional(
                   Type.String({
-                    description: "Healthy, Pending, Draining, Failed, Missing, Detached or Closed.",
+                    description: "Healthy, Damaged, Pending, Draining, Failed, Missing, Detached or Closed.",
                   }),
                 ),
                 wanted: Type.Optional(

@@ -63,6 +63,8 @@ export interface DiskFile {
   punch(offset: number, length: number): number;
   /** What is open is still what `path` names, and no copy of it. */
   isInPlace(): boolean;
+  /** How far the file reaches now; undefined for what has a length of its own, as a device. */
+  lengthBytes?(): number | undefined;
   /** What the system below would still give: a directory shares its file system with others. */
   availableBytes(): number;
   close(): void;
@@ -198,6 +200,11 @@ class LinuxDiskFile implements DiskFile {
     } finally {
       closeSync(other);
     }
+  }
+
+  lengthBytes(): number | undefined {
+    const held = fstatSync(this.descriptor);
+    return held.isFile() ? held.size : undefined;
   }
 
   availableBytes(): number {

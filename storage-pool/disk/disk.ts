@@ -4,6 +4,7 @@
 // payload its checksum. So a slot that is wanted again at once keeps its space (and its pages in the cache); the space
 // of the others is punched soon. Thread: the pool's worker. Hot: no (slots change once per 4 MiB).
 
+import { PlinthError } from "../../base/errors/index.js";
 import { EIO, storageError } from "../errors.js";
 import { BLOCK_SIZE } from "../limits.js";
 import {
@@ -24,6 +25,7 @@ import {
   slotsAt,
 } from "../log/format.js";
 import { DataBuffer } from "./data-buffer.js";
+import { DiskFaults } from "./disk-faults.js";
 import type { DiskFile } from "./disk-file.js";
 import { foreignData } from "./foreign-data.js";
 
@@ -68,6 +70,10 @@ export class Disk {
   suspect = false;
   /** The opening of the pool that used it last, as it tells itself; 0 when that is not known. */
   lastEpoch = 0;
+  /** What was found wrong on it while it is used. */
+  readonly faults = new DiskFaults();
+  /** How far its file reached, bytes. */
+  #longest = 0;
   readonly #used: Uint8Array;
   readonly #slotsAt: number;
   readonly #scratch = new DataBuffer(CELLS_PER_READ * CELL_SIZE);
@@ -125,6 +131,26 @@ export class Disk {
     if (this.file.write(this.#scratch, 0, CELL_SIZE, STAMP_AT) === 0) this.lastEpoch = epoch;
   }
 
+  /** Looks at what nobody reads while a disk is in use: its head, and whether its file reaches to `neededBytes` still. */
+  inspect(neededBytes: number): void {
+    const length = this.file.lengthBytes?.();
+    const least = Math.max(this.#longest, neededBytes);
+    if (length !== undefined && length < least) this.faults.cut = [length, least];
+    this.#longest = Math.max(this.#longest, length ?? 0);
+    this.faults.head = describeHead(this.file, this.superblock)[1];
+  }
+
+  /** All of it was looked through: a head that is nobody's is written anew, and the file is as long as it is. */
+  endLook(): void {
+    const { faults } = this;
+    faults.endLook();
+    this.#longest = this.file.lengthBytes?.() ?? 0;
+    const [state] = describeHead(this.file, this.superblock);
+    if (state !== "overwritten" || writeSuperblock(this.file, this.superblock) !== 0) return;
+    if (this.lastEpoch > 0) this.stamp(this.lastEpoch);
+    faults.head = "";
+  }
+
   /** Byte position of a slot in the file. */
   position(slot: number): number {
     return this.#slotsAt + slot * SEGMENT_SIZE;
@@ -158,6 +184,7 @@ export class Disk {
   /** Gives a slot back: clears its cell. Its space goes back later, unless the slot is wanted again before. */
   freeSlot(slot: number): void {
     this.clearCell(slot);
+    this.faults.forgetSlot(slot);
     this.#unpunched.push(slot);
     if (this.#used[slot] === 1) this.freeSlots++;
     this.#used[slot] = 0;
@@ -224,6 +251,27 @@ export class Disk {
     const result = this.file.sync();
     if (result !== 0) this.failed = true;
     return result;
+  }
+
+  /** The header cell of a slot: what it says, undefined when it says nothing, "unreadable" when it cannot be read. */
+  readCell(slot: number): SegmentHeader | undefined | "unreadable" {
+    const result = this.file.read(this.#scratch, 0, CELL_SIZE, CELLS_AT + slot * CELL_SIZE);
+    return result === 0 ? parseCell(this.#scratch.bytes.subarray(0, CELL_SIZE)) : "unreadable";
+  }
+
+  /**
+   * Clears header cells of free slots that hold something all the same, some at a time from slot `first` on. Returns where to
+   * go on, −1 at the end; `onCleared` is told each slot.
+   */
+  clearStrayCells(first: number, onCleared: (slot: number) => void): number {
+    const count = Math.min(CELLS_PER_READ, this.slotCount - first);
+    if (count <= 0) return -1;
+    if (this.file.read(this.#scratch, 0, count * CELL_SIZE, CELLS_AT + first * CELL_SIZE) !== 0) return -1;
+    const stray: number[] = [];
+    for (let i = 0; i < count; i++)
+      if (this.#used[first + i] === 0 && !isZero(this.#scratch, i * CELL_SIZE)) stray.push(first + i);
+    for (const slot of stray) if (this.clearCell(slot) === 0) onCleared(slot);
+    return first + count;
   }
 
   /** All cells that hold a segment; `damaged`: slots whose cell holds something else (a cell is written whole or not). */
@@ -317,6 +365,26 @@ function writeSuperblock(file: DiskFile, superblock: Superblock): number {
   const scratch = new DataBuffer(BLOCK_SIZE);
   scratch.bytes.set(encodeSuperblock(superblock));
   return file.write(scratch, 0, BLOCK_SIZE, 0) || file.sync();
+}
+
+/** Whether the head of a disk in use is still its own, and what is wrong with it, for people. */
+function describeHead(file: DiskFile, own: Superblock): ["own" | "overwritten" | "another's", string] {
+  const scratch = new DataBuffer(BLOCK_SIZE);
+  const result = file.read(scratch, 0, BLOCK_SIZE, 0);
+  if (result !== 0) return ["another's", `its first 4 KiB cannot be read (errno ${result})`];
+  const overwritten =
+    "its first 4 KiB were overwritten: at the next start it would not be known; a scrub writes them anew";
+  try {
+    const found = parseSuperblock(scratch.bytes, file.path);
+    if (found === undefined) return ["overwritten", overwritten];
+    const isOwn =
+      found.poolId === own.poolId && found.diskIndex === own.diskIndex && found.diskId === own.diskId;
+    return isOwn ? ["own", ""] : ["another's", `it was made a disk of the pool ${found.poolName} meanwhile`];
+  } catch (thrown) {
+    if (!(thrown instanceof PlinthError)) throw thrown;
+    if (thrown.code === "DISK_FORMAT") return ["another's", thrown.message];
+    return ["overwritten", overwritten];
+  }
 }
 
 /** Stands for a disk of the pool that is not there. */

@@ -1,8 +1,9 @@
 // The keys of all pools of a daemon, and what brings them to the worker. Thread: main. Hot: no.
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { PlinthError } from "../../base/errors/index.js";
+import { describeError, PlinthError } from "../../base/errors/index.js";
 import type { VolumeEntry } from "../catalogue/catalogue.js";
+import { storageError } from "../errors.js";
 import type { StorageDaemon } from "../storaged.js";
 import { PoolKeys } from "./pool-keys.js";
 
@@ -33,7 +34,7 @@ export class DaemonKeys {
     const keys = this.of(pool);
     if (!keys.isOpen) await keys.load();
     // Of volumes whose deletion a crash interrupted, or that were never made.
-    this.destroyUnused(pool);
+    this.sweep(pool);
     await this.send(pool);
   }
 
@@ -43,11 +44,29 @@ export class DaemonKeys {
     if (Object.keys(keys).length > 0) await this.#daemon.target.ask("unlock", { pool, keys });
   }
 
-  /** Keys that no volume has any more, not even a deleted one that can be asked back, are destroyed. */
+  /** Keys that no volume has any more, not even a deleted one that can be asked back, are destroyed. Throws KEY_KEPT. */
   destroyUnused(pool: string): void {
     const volumes = [...this.#daemon.catalogue.volumes.values()];
     const wanted = new Set(volumes.filter((each) => each.pool === pool).map((each) => each.keyId));
-    this.of(pool).destroyExcept(wanted);
+    try {
+      this.of(pool).destroyExcept(wanted);
+    } catch (thrown) {
+      if (!(thrown instanceof Error) || !("code" in thrown)) throw thrown;
+      throw storageError(
+        "KEY_KEPT",
+        `the volume is gone, but its key could not be taken out of the key ring: ${describeError(thrown)}`,
+        { remedy: "until that succeeds it is tried every five seconds", cause: thrown },
+      );
+    }
+  }
+
+  /** The same for whoever does not wait for it: what cannot go now goes at the next round. */
+  sweep(pool: string): void {
+    try {
+      this.destroyUnused(pool);
+    } catch (thrown) {
+      if (!(thrown instanceof PlinthError)) throw thrown;
+    }
   }
 
   /** The pool is no more: its ring goes with all keys in it. */
@@ -56,10 +75,11 @@ export class DaemonKeys {
     this.#pools.delete(pool);
   }
 
-  /** Pools whose key file was not there: perhaps it is now. Returns those that were unlocked. */
+  /** Pools whose key file was not there: perhaps it is now. Returns those that were unlocked. Keys that are to go, go. */
   async retry(): Promise<string[]> {
     const unlocked: string[] = [];
     for (const [name, keys] of this.#pools) {
+      if (!this.#daemon.unavailable.has(name)) this.sweep(name);
       const path = keys.source?.path ?? "";
       if (keys.isOpen || path === "" || !existsSync(path) || this.#daemon.unavailable.has(name)) continue;
       try {

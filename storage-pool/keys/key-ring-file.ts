@@ -30,20 +30,26 @@ const PASSPHRASE_BYTES_MAX = 1024;
 
 /** The bytes at `path`, undefined when nothing is there; ends a replacement that a crash interrupted. */
 export function readRingFile(path: string): Uint8Array | undefined {
-  const old = `${path}.old`;
+  settle(path);
+  return existsSync(path) ? readFileSync(path) : undefined;
+}
+
+/** Ends a replacement that a crash, or a full disk, interrupted. Of its keys some may be taken out of the ring later. */
+function settle(path: string): void {
+  const [old, fresh] = [`${path}.old`, `${path}.new`];
   if (existsSync(old)) {
     // Until the rename both are names of one file.
     if (existsSync(path) && statSync(path).ino === statSync(old).ino) rmSync(old);
     else if (existsSync(path)) shred(old);
     else renameSync(old, path);
   }
-  rmSync(`${path}.new`, { force: true });
-  return existsSync(path) ? readFileSync(path) : undefined;
+  if (existsSync(fresh)) shred(fresh);
 }
 
 /** Durable when it returns; what was there before cannot be read any more. */
 export function replaceRingFile(path: string, bytes: Uint8Array): void {
   mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+  settle(path);
   writeNew(`${path}.new`, bytes);
   const old = `${path}.old`;
   if (existsSync(path)) linkSync(path, old);

@@ -162,3 +162,19 @@ test("a ring that is damaged, of another pool or of a newer program is refused",
   });
   expect(readFileSync(ring)).toEqual(whole);
 });
+
+test("what an interrupted change of the ring left behind is overwritten, not only removed, and hinders no other change", async () => {
+  const keys = await withFile();
+  keys.create();
+  const wrapped = readFileSync(ring);
+  for (const settle of [() => readRingFile(ring), () => keys.create()]) {
+    // As a crash or a full disk leaves it; the second name shows what becomes of the bytes.
+    writeFileSync(`${ring}.new`, wrapped, { mode: 0o600 });
+    linkSync(`${ring}.new`, `${ring}.watched`);
+    settle();
+    expect(existsSync(`${ring}.new`)).toBe(false);
+    expect(readFileSync(`${ring}.watched`).every((byte) => byte === 0)).toBe(true);
+    rmSync(`${ring}.watched`);
+  }
+  expect(Object.keys((await load()).volumeKeys())).toHaveLength(2);
+});

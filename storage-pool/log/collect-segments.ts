@@ -38,7 +38,7 @@ export function collectSegments(disks: readonly Disk[]): { found: Segment[]; sta
       if (known === undefined) bySerial.set(header.serial, [{ disk, slot, header }]);
       else known.push({ disk, slot, header });
     }
-    for (const slot of damaged) revive(disk, slot, bySerial);
+    for (const slot of damaged) if (revive(disk, slot, bySerial)) disk.faults.note(slot, 0, true);
   }
   const stale: Place[] = [];
   const found: Segment[] = [];
@@ -65,10 +65,13 @@ export function collectSegments(disks: readonly Disk[]): { found: Segment[]; sta
   return { found, stale };
 }
 
-/** The records of a slot tell nearly everything that its damaged header cell said; index 0: not the segment's number. */
-function revive(disk: Disk, slot: number, bySerial: Map<number, Cell[]>): void {
+/**
+ * The records of a slot tell nearly everything that its damaged header cell said; index 0: not the segment's number. False
+ * when there are none.
+ */
+function revive(disk: Disk, slot: number, bySerial: Map<number, Cell[]>): boolean {
   const area = new DataBuffer(INDEX_SIZE);
-  if (disk.read(slot, area, 0, INDEX_SIZE, 0) !== 0) return;
+  if (disk.read(slot, area, 0, INDEX_SIZE, 0) !== 0) return false;
   for (let at = 0; at < INDEX_SIZE; at += 8) {
     if (!hasRecordMagic(area.view, at)) continue;
     const serial = getUint64(area.view, at + RECORD_SERIAL);
@@ -91,8 +94,9 @@ function revive(disk: Disk, slot: number, bySerial: Map<number, Cell[]>): void {
     const known = bySerial.get(serial);
     if (known === undefined) bySerial.set(serial, [{ disk, slot, header }]);
     else known.push({ disk, slot, header });
-    return;
+    return true;
   }
+  return false;
 }
 
 function isPlace(header: SegmentHeader, disk: number, slot: number): boolean {

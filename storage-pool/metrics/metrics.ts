@@ -246,8 +246,18 @@ function poolMetrics(pools: readonly PoolView[]): Metric[] {
       "Whether the disk is used, or being emptied.",
       disks.map(({ labels, disk }) => ({
         labels,
-        value: disk.state === "online" || disk.state === "draining" ? 1 : 0,
+        value: disk.state === "online" || disk.state === "draining" || disk.state === "damaged" ? 1 : 0,
       })),
+    ),
+    gauge(
+      "plinth_pool_disk_damaged",
+      "Whether something on a disk in use is known not to be as it was.",
+      disks.map(({ labels, disk }) => ({ labels, value: disk.state === "damaged" ? 1 : 0 })),
+    ),
+    counter(
+      "plinth_pool_disk_bad_blocks_total",
+      "Blocks found bad on the disk, put right or not.",
+      disks.map(({ labels, disk }) => ({ labels, value: disk.badBlocks })),
     ),
   ];
 }

@@ -9,7 +9,7 @@
 import { type Disk, wipeDisk } from "../disk/disk.js";
 import { storageError } from "../errors.js";
 import { BLOCK_SIZE, DISKS_MAX } from "../limits.js";
-import { SEGMENT_SIZE } from "../log/format.js";
+import { INDEX_SIZE, SEGMENT_SIZE } from "../log/format.js";
 import type { SpaceGate } from "../log/log-writer.js";
 import type { Segment, SegmentTable } from "../log/segment-table.js";
 import type { MapReader } from "../volume/map-reader.js";
@@ -27,6 +27,10 @@ export interface DiskUsage {
   readonly sizeBytes: number;
   readonly freeBytes: number;
   readonly failed: boolean;
+  /** What was found wrong on it though it is used; "" when nothing is known. */
+  readonly damage: string;
+  /** Blocks found bad there since the pool was opened, put right or not. */
+  readonly badBlocks: number;
   /** What kind of disk it is, in the user's words; "" when nobody said. */
   readonly class: string;
   readonly state: "online" | "draining" | "failed" | "missing" | "detached";
@@ -209,9 +213,17 @@ export class PoolDisks {
     this.#emptyAll();
   }
 
-  /** Looks whether disks are where they were opened: of those that are not nothing is expected any more. Returns changed ones. */
+  /**
+   * Looks whether disks are where they were opened: of those that are not nothing is expected any more. Returns changed
+   * ones. Of the others it is seen whether they are whole where nobody reads.
+   */
   watchPlaces(): Disk[] {
     const changed: Disk[] = [];
+    const needed = this.#neededBytes();
+    for (const disk of this.#options.table.disks) {
+      // What is old on a disk that was away need not be whole.
+      if (disk.online) disk.inspect(disk.suspect ? 0 : (needed.get(disk) ?? 0));
+    }
     for (const disk of this.#options.table.disks) {
       if (!disk.online || disk.file.isInPlace() !== disk.detached) continue;
       disk.detached = !disk.detached;
@@ -227,6 +239,20 @@ export class PoolDisks {
       );
     }
     return changed;
+  }
+
+  /** How far the files of disks reach at least, by what is stored on them. */
+  #neededBytes(): Map<Disk, number> {
+    const needed = new Map<Disk, number>();
+    this.#options.table.visit(({ liveBlocks, disks, slots }) => {
+      // The first block is behind the records.
+      for (let i = 0; i < disks.length && liveBlocks > 0; i++) {
+        const disk = disks[i] as Disk;
+        const end = disk.position(slots[i] as number) + INDEX_SIZE + liveBlocks * BLOCK_SIZE;
+        needed.set(disk, Math.max(needed.get(disk) ?? 0, end));
+      }
+    });
+    return needed;
   }
 
   /** The disk is used again. */
@@ -311,6 +337,7 @@ export class PoolDisks {
     this.#options.jobs.start(
       new ScrubJob("resync", disk.file.path, this.#options, {
         wanted: (segment) => on(segment, disk),
+        whole: [disk],
         onDone: done,
       }),
     );
@@ -336,6 +363,8 @@ export class PoolDisks {
       sizeBytes: disk.slotCount * SEGMENT_SIZE,
       freeBytes: disk.open ? freeBytesOf(disk) : 0,
       failed: disk.failed,
+      damage: disk.online ? disk.faults.text : "",
+      badBlocks: disk.faults.foundCount,
       class: disk.diskClass,
       state: stateOf(disk),
       segments: counts.get(disk) ?? 0,

@@ -361,7 +361,9 @@ export class Pool {
         progress,
       );
     const wanted = ({ index }: { readonly index: number }) => index >= nextSegment;
-    const options = { wanted, bytesPerSecond, yields: true, maps };
+    // One that goes on where an earlier one was has not seen what that one did.
+    const whole = nextSegment === 0 ? [...table.disks] : [];
+    const options = { wanted, whole, bytesPerSecond, yields: true, maps };
     return this.jobs.start(new ScrubJob("scrub", "all disks", this, options));
   }
 

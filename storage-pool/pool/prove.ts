@@ -171,6 +171,7 @@ export class ProveJob implements Job {
         for (; i < run && !isGood(i); i++) {
           this.progress.lostBlocks++;
           bad[i] = (bad[i] as number) + 1;
+          if (disk.online) disk.faults.note(slot, (location & (SEGMENT_BLOCKS - 1)) + i, false);
           if (bad[i] === segment.disks.length) this.#lost.add(location + i);
         }
         if (i === first) continue;

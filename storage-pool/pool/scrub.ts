@@ -4,6 +4,7 @@
 // May be held to a rate, and begin where an earlier one was.
 // Thread: the pool's worker. Hot: no (one copy per step).
 import { DataBuffer } from "../disk/data-buffer.js";
+import type { Disk } from "../disk/disk.js";
 import { BLOCK_SIZE } from "../limits.js";
 import { bufferChecksum } from "../log/checksum.js";
 import { RECORD_DATA, SEGMENT_BLOCKS, SEGMENT_SIZE } from "../log/format.js";
@@ -19,6 +20,8 @@ import type { MapScrub } from "./map-scrub.js";
 export interface ScrubOptions {
   /** Which segments are looked at; all when absent. */
   readonly wanted?: (segment: Segment) => boolean;
+  /** Disks of which nothing is left unseen when it ends. */
+  readonly whole?: readonly Disk[];
   /** Called when all were looked at. */
   readonly onDone?: () => void;
   /** Read each second at most; 0 or absent: no limit. */
@@ -39,6 +42,11 @@ export class ScrubJob implements Job {
   readonly #table: SegmentTable;
   readonly #reader: MapReader;
   readonly #onDone: (() => void) | undefined;
+  #whole: readonly Disk[];
+  /** Cells of free slots are looked at: the disk among #whole, and the next slot. */
+  #tidied = 0;
+  #nextCell = 0;
+  #begun = false;
   readonly yields: boolean;
   #bytesPerSecond: number;
   #notBeforeMs = 0;
@@ -56,7 +64,7 @@ export class ScrubJob implements Job {
       readonly reader: MapReader;
       readonly volumes: ReadonlyMap<number, Volume>;
     },
-    { wanted = () => true, onDone, bytesPerSecond = 0, yields = false, maps }: ScrubOptions = {},
+    { wanted = () => true, whole = [], onDone, bytesPerSecond = 0, yields = false, maps }: ScrubOptions = {},
   ) {
     this.kind = kind;
     this.subject = subject;
@@ -64,6 +72,7 @@ export class ScrubJob implements Job {
     this.#reader = modules.reader;
     this.#lost = new LostSearch({ ...modules, onLost: (map, block) => modules.reader.onLost?.(map, block) });
     this.#onDone = onDone;
+    this.#whole = whole;
     this.#bytesPerSecond = bytesPerSecond;
     this.yields = yields;
     modules.table.visit((segment) => {
@@ -82,6 +91,8 @@ export class ScrubJob implements Job {
 
   step(nowMs: number): "more" | "wait" | "done" {
     if (this.#bytesPerSecond > 0 && nowMs < this.#notBeforeMs) return "wait";
+    if (!this.#begun) for (const { faults } of this.#whole) faults.beginLook();
+    this.#begun = true;
     const segment = this.#queue.at(-1);
     if (segment === undefined) {
       const bytes = this.#maps?.step();
@@ -91,6 +102,8 @@ export class ScrubJob implements Job {
         return "more";
       }
       if (this.#lost.step()) return "more";
+      if (this.#tidy()) return "more";
+      for (const disk of this.#whole) if (disk.online) disk.endLook();
       this.#onDone?.();
       return "done";
     }
@@ -112,6 +125,7 @@ export class ScrubJob implements Job {
 
   cancel(): void {
     this.#queue.length = 0;
+    this.#whole = [];
     this.#maps = undefined;
   }
 
@@ -132,6 +146,7 @@ export class ScrubJob implements Job {
     const slot = segment.slots[copy] as number;
     if (!disk.online) return;
     const buffer = this.#buffer;
+    if (!segment.moving) this.#checkCell(segment, disk, slot);
     const { records, index } = readIndex(segment);
     const failed = disk.read(slot, buffer, 0, SEGMENT_SIZE, 0) !== 0;
     if (failed) buffer.bytes.fill(0);
@@ -139,7 +154,7 @@ export class ScrubJob implements Job {
     for (const record of records) {
       const { at } = record;
       if (!failed && parseRecord(buffer.bytes, at, segment.serial)?.sequence !== record.sequence) {
-        if (disk.write(slot, index, at, record.size, at) === 0) this.progress.repairedBlocks++;
+        if (disk.write(slot, index, at, record.size, at) === 0) this.#mended(disk, slot, at);
       }
       if (record.kind !== RECORD_DATA) continue;
       for (let i = 0; i < record.checksums.length; i++) {
@@ -150,6 +165,32 @@ export class ScrubJob implements Job {
         this.#repair(segment, block, sum, disk.file.path, this.#table.countOf(base + block) > 0);
       }
     }
+  }
+
+  /** Some cells of free slots, which the next opening would take for segments; false when all were looked at. */
+  #tidy(): boolean {
+    const disk = this.#whole[this.#tidied];
+    if (disk === undefined) return false;
+    this.#nextCell = disk.online
+      ? disk.clearStrayCells(this.#nextCell, (slot) => this.#mended(disk, slot, 0))
+      : -1;
+    if (this.#nextCell >= 0) return true;
+    this.#nextCell = 0;
+    this.#tidied++;
+    return true;
+  }
+
+  /** What the next opening would find the segment by. */
+  #checkCell(segment: Segment, disk: Disk, slot: number): void {
+    const found = disk.readCell(slot);
+    if (found !== "unreadable" && found?.serial === segment.serial) return;
+    if (disk.writeCell(slot, segment.header(segment.places, segment.revision)) === 0)
+      this.#mended(disk, slot, 0);
+  }
+
+  #mended(disk: Disk, slot: number, offset: number): void {
+    this.progress.repairedBlocks++;
+    disk.faults.note(slot, Math.floor(offset / BLOCK_SIZE), true);
   }
 
   #repair(segment: Segment, block: number, sum: number, path: string, wanted: boolean): void {

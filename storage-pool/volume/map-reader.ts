@@ -295,7 +295,9 @@ export class MapReader {
       if (result === OK && bufferChecksum(target, at, BLOCK_SIZE) === expected) good = i;
     }
     if (good < 0) {
-      if (wanted) this.lostBlocks++;
+      if (!wanted) return false;
+      this.lostBlocks++;
+      for (let i = 0; i < segment.disks.length; i++) noteBad(segment, i, offset, false);
       return false;
     }
     for (let i = 0; i < segment.disks.length; i++) {
@@ -303,11 +305,18 @@ export class MapReader {
       const disk = segment.disks[i] as Segment["disks"][number];
       const result = disk.read(segment.slots[i] as number, this.#repairScratch, 0, BLOCK_SIZE, offset);
       if (result === OK && bufferChecksum(this.#repairScratch, 0, BLOCK_SIZE) === expected) continue;
-      disk.write(segment.slots[i] as number, target, at, BLOCK_SIZE, offset);
+      const written = disk.write(segment.slots[i] as number, target, at, BLOCK_SIZE, offset);
+      noteBad(segment, i, offset, written === OK);
       this.repairedBlocks++;
     }
     return true;
   }
 
   readonly #repairScratch = new DataBuffer(BLOCK_SIZE);
+}
+
+/** A copy is bad; of a disk that is not used nothing else is expected. */
+function noteBad(segment: Segment, copy: number, offset: number, mended: boolean): void {
+  const disk = segment.disks[copy] as Segment["disks"][number];
+  if (disk.online) disk.faults.note(segment.slots[copy] as number, offset / BLOCK_SIZE, mended);
 }

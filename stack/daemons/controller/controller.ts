@@ -91,7 +91,8 @@ export async function startController(
     const tls = await loadTls(tlsDirectory, clock.wallMs());
     const token = await loadToken(join(layout.dir, "token"));
     const tokenKey = await loadTokenKey(join(tlsDirectory, "service-account-key.pem"));
-    const store = await openLevelStore(layout.state, { keepHistory: true });
+    const onRemark = (remark: string) => log.warn({ remark }, "the files of the store are not quite whole");
+    const store = await openLevelStore(layout.state, { keepHistory: true, onRemark });
     opened.push(() => store.close());
     // A level store has one process at a time.
     const leaseOptions = {

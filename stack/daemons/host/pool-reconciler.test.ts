@@ -154,6 +154,16 @@ describe("reconcilePool()", () => {
       message: "/a: not at its path",
     });
     expect((await pool()).status?.disks?.[0]).not.toHaveProperty("why");
+    const intact = async () => (await pool()).status?.conditions?.find(({ type }) => type === "DisksIntact");
+    expect(await intact()).toMatchObject({ status: "True", reason: "NothingFound" });
+    storage.disks.set("/a", { state: "Damaged", segments: 8, why: "1 block on it is bad" });
+    await turn();
+    expect(await present()).toMatchObject({ status: "True" });
+    expect(await intact()).toMatchObject({
+      status: "False",
+      reason: "DiskDamaged",
+      message: "/a: 1 block on it is bad",
+    });
   });
 
   it("uses a disk again that is named again while it is emptied, also when the first try fails", async () => {

@@ -160,9 +160,10 @@ async function letGo(
       message: `${path} is being emptied: ${percent} % of ${formatBytes(totalBytes)} are moved`,
     };
   }
-  if (state === "Healthy" || (state === "Draining" && segments > 0)) {
+  const isUsed = state === "Healthy" || state === "Damaged";
+  if (isUsed || (state === "Draining" && segments > 0)) {
     await storage.drainDisk(name, path);
-    if (state === "Healthy")
+    if (isUsed)
       await client.recordEvent(pool, { reason: "DiskDraining", message: `${path} is being emptied` });
     return { reason, message: `${path} is being emptied` };
   }
@@ -225,7 +226,7 @@ async function showPool(
   const before = pool.status?.conditions?.find((each) => each.type === "RoomLeft")?.reason;
   const unlocked = pool.spec.keyFile === undefined ? [] : [unlockedCondition(facts)];
   const room = pressure === undefined ? [] : [pressure];
-  const conditions = [ready, disksCondition(facts), ...room, ...unlocked, ...waits];
+  const conditions = [ready, disksCondition(facts), intactCondition(facts), ...room, ...unlocked, ...waits];
   await tellScrub(pool, facts, client);
   const observed = { observedGeneration: pool.metadata.generation };
   await writeStatus(client, "StoragePool", pool, { ...fieldsOf(pool, facts), ...observed }, conditions);
@@ -250,6 +251,17 @@ const AWAY_REASONS: Readonly<Record<string, string>> = {
   Failed: "DiskFailed",
   Detached: "DiskDetached",
 };
+
+/** Whether every disk that is used is as it was left, as far as anybody has come upon it. */
+function intactCondition({ disks }: Pick<PoolFacts, "disks">): Verdict {
+  const type = "DisksIntact";
+  const bad = disks.filter(
+    ({ state, why }) => state === "Damaged" || (state === "Draining" && why !== undefined),
+  );
+  if (bad.length === 0) return { type, status: "True", reason: "NothingFound", message: "" };
+  const message = bad.map(({ path, why = "damaged" }) => `${path}: ${why}`).join("; ");
+  return { type, status: "False", reason: "DiskDamaged", message };
+}
 
 function unlockedCondition({ locked }: Pick<PoolFacts, "locked">): Verdict {
   const type = "Unlocked";

@@ -56,7 +56,7 @@ export interface PoolFacts {
     readonly path: string;
     readonly state: string;
     readonly class?: string | undefined;
-    /** Why it is not used; undefined when it is. */
+    /** Why it is not used, or what is wrong with it; undefined when nothing is. */
     readonly why?: string | undefined;
     readonly sizeBytes: number;
     readonly freeBytes: number;
@@ -453,5 +453,6 @@ function diskState({ state, failed }: Fields): string {
   if (state === "missing") return "Missing";
   if (state === "closed") return "Closed";
   if (state === "detached") return "Detached";
+  if (state === "damaged") return "Damaged";
   return failed === true ? "Failed" : "Healthy";
 }
