@@ -10,7 +10,7 @@ test("what is found is told until everything was looked through, and what could 
   faults.note(4, 9, false);
   faults.cut = [4096, 8192];
   expect(faults.text).toBe(
-    "its file is 4096 bytes long, and was 8192; 2 blocks on it are bad, without a good copy elsewhere; " +
+    "its file was cut short: seen with 4096 bytes, of 8192; 2 blocks on it are bad, without a good copy elsewhere; " +
       "1 block on it was bad and was put right from other copies; a scrub looks at the others",
   );
   expect(faults.foundCount).toBe(4);

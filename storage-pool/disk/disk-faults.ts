@@ -10,8 +10,8 @@ export class DiskFaults {
   foundCount = 0;
   /** Why its first 4 KiB are not what they were; "" when they are. */
   head = "";
-  /** How long its file is, and was: [0, 0] when it was not cut short. Bytes. */
-  cut: readonly [isBytes: number, wasBytes: number] = [0, 0];
+  /** How long its file was when that was seen, and before: [0, 0] when it was not cut short. Bytes. */
+  cut: readonly [seenBytes: number, wasBytes: number] = [0, 0];
   /** Put right since everything was looked through. */
   #mendedCount = 0;
   /** Slot × SEGMENT_BLOCKS + block of what is bad and has no good copy. */
@@ -61,8 +61,8 @@ export class DiskFaults {
   get text(): string {
     const parts: string[] = [];
     if (this.head !== "") parts.push(this.head);
-    const [isBytes, wasBytes] = this.cut;
-    if (wasBytes > 0) parts.push(`its file is ${isBytes} bytes long, and was ${wasBytes}`);
+    const [seenBytes, wasBytes] = this.cut;
+    if (wasBytes > 0) parts.push(`its file was cut short: seen with ${seenBytes} bytes, of ${wasBytes}`);
     const { size } = this.#bad;
     if (size > 0)
       parts.push(`${counted(size)} on it ${size === 1 ? "is" : "are"} bad, without a good copy elsewhere`);

@@ -108,7 +108,8 @@ export class ScrubJob implements Job {
       return "done";
     }
     this.progress.nextSegment = segment.index;
-    const gone = this.#table.at(segment.index) !== segment || !segment.sealed;
+    // One that is written to is whole, too, between requests: records are there once their blocks are.
+    const gone = this.#table.at(segment.index) !== segment;
     if (!gone && this.#copy < segment.disks.length) {
       this.#check(segment, this.#copy);
       this.#pace(nowMs, SEGMENT_SIZE);

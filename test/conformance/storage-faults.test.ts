@@ -124,10 +124,12 @@ test("a file that is cut short or overwritten under the daemon is read from the 
   // Seen before anybody reads there.
   const disk = async () => (await pool()).disks[holder];
   await waitFor(async () => (await disk())?.state === "damaged", "the cut to be seen", 60_000);
-  expect((await disk())?.why).toBe(`its file is ${2 * MIB} bytes long, and was ${size}`);
+  expect((await disk())?.why).toMatch(
+    new RegExp(`^its file was cut short: seen with \\d+ bytes, of ${size}`),
+  );
   expect(await storage.plinth("pool", "list")).toMatch(/ \d \(1 damaged\)/);
   expect(await storage.plinth("pool", "show", "default")).toMatch(
-    new RegExp(`d${holder} .* damaged\\n[\\s\\S]*d${holder}: its file is ${2 * MIB} bytes long`),
+    new RegExp(`d${holder} .* damaged\\n[\\s\\S]*d${holder}: its file was cut short`),
   );
   await expectWhole();
   expect((await pool()).lostBlocks).toBe(0);
@@ -153,7 +155,9 @@ test("a file that is cut short or overwritten under the daemon is read from the 
   // It is known at the next start, with all that it holds.
   await storage.end("SIGKILL");
   await storage.start();
-  expect(await disk()).toMatchObject({ state: "online", segments: after.disks[holder]?.segments });
+  const back = await disk();
+  expect(back).toMatchObject({ state: "online" });
+  expect(back?.segments).toBeGreaterThanOrEqual(after.disks[holder]?.segments ?? 0);
   await work("volume.prove", { name: "twice" });
 }, 120_000);
 
