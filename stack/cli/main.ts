@@ -47,13 +47,20 @@ function outliveReader(stays: boolean): void {
 async function main(): Promise<void> {
   const program = new Command("plinth")
     .description("A software-defined data centre: VMs, virtual switches, volumes and network functions.")
-    .version("0.1.0")
-    .showHelpAfterError("(plinth --help lists what there is)");
+    .version("0.1.0");
   const asked = process.argv[2] ?? "";
   outliveReader(STAYING.has(asked) || (asked === "volume" && process.argv[3] === "serve"));
   const area = AREAS.find(({ commands }) => commands.includes(asked));
   for (const { load } of area === undefined ? AREAS : [area]) (await load()).register(program);
+  nameHelp(program, "plinth");
   await program.parseAsync(process.argv);
+}
+
+/** Who is told that something is wrong is told where the command says what it takes. */
+function nameHelp(command: Command, path: string): void {
+  const what = command.commands.length > 0 ? "lists what there is" : "says what it takes";
+  command.showHelpAfterError(`(${path} --help ${what})`);
+  for (const each of command.commands) nameHelp(each, `${path} ${each.name()}`);
 }
 
 main().catch((thrown: unknown) => {

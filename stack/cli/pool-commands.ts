@@ -36,9 +36,11 @@ export function registerPool(program: Command): void {
     show(flags, pools, () => formatRows(POOL_HEADER, pools.map(poolRow)));
   });
   withFlags(
-    pool.command("show <name>").description("show one pool with its disks and what goes on in it"),
-  ).action(async (name: string, flags: Flags) => {
-    const found = await findPool(flags, name);
+    pool
+      .command("show [name]")
+      .description("show one pool, `default` unless named, with its disks and what goes on in it"),
+  ).action(async (name: string | undefined, flags: Flags) => {
+    const found = await findPool(flags, name ?? "default");
     show(flags, found, () => describePool(found));
   });
   withFlags(
@@ -185,7 +187,9 @@ function registerChecks(pool: Command): void {
   withFlags(
     pool
       .command("scrub [name]")
-      .description("read every copy of every block, and put bad ones right from good ones")
+      .description(
+        "read every copy of every block of a pool, `default` unless named, and put bad ones right from good ones",
+      )
       .option("--no-wait", "return at once; `plinth pool show` tells how far it is")
       .option("--cancel", "end the one that goes on, by schedule or not", false),
   ).action(async (name: string | undefined, flags: Flags & { wait: boolean; cancel: boolean }) => {

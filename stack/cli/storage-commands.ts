@@ -53,7 +53,6 @@ function registerStoraged(program: Command): void {
       "--disk <path[,path…]>",
       "directories, files or block devices; the pool `default` is made of them on the first start",
       parseList,
-      [],
     )
     .option(
       "--metrics <where>",
@@ -66,7 +65,7 @@ function registerStoraged(program: Command): void {
     )
     .action(async (flags: StoragedFlags) => {
       const dir = storageDirectory(flags.dir, true);
-      const disks = flags.disk.map((path) => resolve(path));
+      const disks = (flags.disk ?? []).map((path) => resolve(path));
       await runDaemon({ name: "storaged", logDir: flags.logDir }, async (log) => {
         const { startStoraged } = await import("../../storage-pool/index.js");
         return startStoraged({
@@ -83,7 +82,7 @@ function registerStoraged(program: Command): void {
 
 interface StoragedFlags extends ListenFlags {
   readonly dir?: string;
-  readonly disk: readonly string[];
+  readonly disk?: readonly string[];
   readonly logDir?: string;
   readonly metrics?: string;
   readonly mapMemory?: number;
@@ -231,19 +230,19 @@ function registerSnapshotVerbs(volume: Command): void {
       .command("snapshot <name> <snapshot>")
       .description("keep what the volume holds now; --delete forgets a snapshot")
       .option("--delete", "delete the snapshot", false)
-      .option("--with <volume[,volume…]>", "of these volumes, too; made all at one moment", parseList, []),
+      .option("--with <volume[,volume…]>", "of these volumes, too; made all at one moment", parseList),
   ).action(
-    async (name: string, snapshot: string, flags: Flags & { delete: boolean; with: readonly string[] }) => {
+    async (name: string, snapshot: string, flags: Flags & { delete: boolean; with?: readonly string[] }) => {
       // One that is there is of another moment than now.
       const params = { volume: name, name: snapshot, isNew: true };
-      if (flags.with.length > 0 && !flags.delete) {
-        const group = { volumes: [name, ...flags.with], name: snapshot, isNew: true };
+      const volumes = [name, ...(flags.with ?? [])];
+      if (volumes.length > 1 && !flags.delete) {
+        const group = { volumes, name: snapshot, isNew: true };
         const view = (await call(flags, "snapshot.createGroup", group)) as GroupView;
         show(flags, view, () => `snapshot ${snapshot} of ${view.volumes.join(", ")} made`);
         return;
       }
       if (flags.delete) {
-        const volumes = [name, ...flags.with];
         for (const volume of volumes) await call(flags, "snapshot.delete", { volume, name: snapshot });
         show(flags, {}, () => `snapshot ${snapshot} of ${volumes.join(", ")} deleted`);
         return;

@@ -10,7 +10,7 @@ test("what is found is told until everything was looked through, and what could 
   faults.note(4, 9, false);
   faults.cut = [4096, 8192];
   expect(faults.text).toBe(
-    "its file was cut short: seen with 4096 bytes, of 8192; 2 blocks on it are bad, without a good copy elsewhere; " +
+    "its file was cut short: seen with 4096 bytes, of 8192; 2 blocks on it are bad; a scrub puts right what has a good copy elsewhere; " +
       "1 block on it was bad and was put right from other copies; a scrub looks at the others",
   );
   expect(faults.foundCount).toBe(4);
@@ -20,9 +20,9 @@ test("what is found is told until everything was looked through, and what could 
   faults.note(3, 701, true);
   faults.note(5, 1, false);
   faults.endLook();
-  expect(faults.text).toBe("2 blocks on it are bad, without a good copy elsewhere");
+  expect(faults.text).toBe("2 blocks on it are bad; a scrub puts right what has a good copy elsewhere");
   faults.forgetSlot(4);
-  expect(faults.text).toBe("1 block on it is bad, without a good copy elsewhere");
+  expect(faults.text).toBe("1 block on it is bad; a scrub puts right what has a good copy elsewhere");
   faults.forgetSlot(5);
   expect(faults.text).toBe("");
 });
@@ -34,9 +34,11 @@ test("a look that did not come to its end takes nothing back, and so many places
   faults.beginLook();
   faults.endLook();
   expect(faults.text).toBe("");
-  for (let i = 0; i < 5000; i++) faults.note(i, 0, false);
+  for (let i = 0; i < 70_000; i++) faults.note(i, 0, false);
   faults.endLook();
-  expect(faults.text).toBe("at least 4096 blocks on it are bad, without a good copy elsewhere");
+  expect(faults.text).toBe(
+    "at least 65536 blocks on it are bad; a scrub puts right what has a good copy elsewhere",
+  );
   faults.beginLook();
   expect(faults.text).not.toBe("");
 });

@@ -3,7 +3,7 @@
 import { SEGMENT_BLOCKS } from "../log/format.js";
 
 /** Places that are remembered; beyond that they are only counted. */
-const PLACES_MAX = 4096;
+const PLACES_MAX = 65_536;
 
 export class DiskFaults {
   /** Blocks and headers found bad since the disk was opened, put right or not; one that is read again counts again. */
@@ -14,7 +14,7 @@ export class DiskFaults {
   cut: readonly [seenBytes: number, wasBytes: number] = [0, 0];
   /** Put right since everything was looked through. */
   #mendedCount = 0;
-  /** Slot × SEGMENT_BLOCKS + block of what is bad and has no good copy. */
+  /** Slot × SEGMENT_BLOCKS + block of what is bad and was not put right. */
   #bad = new Set<number>();
   /** The same, found by the look that goes on. */
   #seen: Set<number> | undefined;
@@ -65,7 +65,9 @@ export class DiskFaults {
     if (wasBytes > 0) parts.push(`its file was cut short: seen with ${seenBytes} bytes, of ${wasBytes}`);
     const { size } = this.#bad;
     if (size > 0)
-      parts.push(`${counted(size)} on it ${size === 1 ? "is" : "are"} bad, without a good copy elsewhere`);
+      parts.push(
+        `${counted(size)} on it ${size === 1 ? "is" : "are"} bad; a scrub puts right what has a good copy elsewhere`,
+      );
     if (this.#mendedCount > 0) {
       const were = this.#mendedCount === 1 ? "was" : "were";
       parts.push(

@@ -118,7 +118,7 @@ export class ProveJob implements Job {
     this.progress.doneBytes += page.mapped * BLOCK_SIZE;
     const words = this.#table.pages.words(page);
     if (page.lost) {
-      const where = `block ${index * PAGE_ENTRIES}${root.name === "" ? "" : ` of snapshot ${root.name}`}`;
+      const where = `block ${index * PAGE_ENTRIES}${ofRoot(root.name)}`;
       this.#bad(`the map of the 2 MiB from ${where} on is damaged`);
       return;
     }
@@ -148,7 +148,7 @@ export class ProveJob implements Job {
     entry: number,
     run: number,
   ): void {
-    const where = `block ${block}${root.name === "" ? "" : ` of snapshot ${root.name}`}`;
+    const where = `block ${block}${ofRoot(root.name)}`;
     const segment = this.#table.at(location >>> 10);
     if (segment === undefined || segment.disks.length === 0) {
       this.progress.lostBlocks += run;
@@ -200,7 +200,13 @@ export class ProveJob implements Job {
   }
 }
 
+/** Names that nobody can give are those of moments that are kept to be rewound to. */
+function ofRoot(name: string): string {
+  if (name === "") return "";
+  return name.startsWith("~") ? " of what is kept to be rewound to" : ` of snapshot ${name}`;
+}
+
 function blocksText(block: number, count: number, { name }: Proven): string {
   const which = count === 1 ? `block ${block}` : `blocks ${block} to ${block + count - 1}`;
-  return name === "" ? which : `${which} of snapshot ${name}`;
+  return `${which}${ofRoot(name)}`;
 }
