@@ -161,6 +161,7 @@ function checkPool(
       return { name, waits, provenBytes, badCount: badCount + 1, findings: [...findings, keyless] };
     });
     // What volumes that are not served name counts as in use, as far as it is known.
+    for (const { path, damage } of opened.disks.usage()) if (found[path] === "") found[path] = damage;
     const isCounted = opened.damaged.size === 0;
     const space = isCounted ? auditCounts(opened.volumes.values(), opened.table) : [];
     return { pool: pool.name, disks: found, volumes, space, isCounted, catalogue: "" };
@@ -196,6 +197,8 @@ function readOnly(file: DiskFile): DiskFile {
     sync: nothing,
     punch: nothing,
     isInPlace: () => file.isInPlace(),
+    lengthBytes: () => file.lengthBytes?.(),
+    filesystem: file.filesystem,
     availableBytes: () => file.availableBytes(),
     close: () => file.close(),
   };

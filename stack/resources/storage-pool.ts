@@ -165,6 +165,21 @@ export type StoragePool = Type.Static<typeof StoragePoolSchema>;
 const bytes = (value: number | undefined): string | undefined =>
   value === undefined ? undefined : formatBytes(value);
 
+function readyOf({ status }: StoragePool): string | undefined {
+  return status?.conditions?.find(({ type }) => type === "Ready")?.status;
+}
+
+/** "3", or "3 (1 Damaged)". */
+function disksText({ status }: StoragePool): string | undefined {
+  const disks = status?.disks;
+  if (disks === undefined) return undefined;
+  const counts = new Map<string, number>();
+  for (const { state = "Pending" } of disks)
+    if (state !== "Healthy") counts.set(state, (counts.get(state) ?? 0) + 1);
+  const others = [...counts].map(([state, count]) => `${count} ${state}`);
+  return others.length === 0 ? String(disks.length) : `${disks.length} (${others.join(", ")})`;
+}
+
 export const storagePoolKind = defineKind<StoragePool>({
   ...plinthKind,
   kind: "StoragePool",
@@ -180,7 +195,9 @@ export const storagePoolKind = defineKind<StoragePool>({
     { name: "Allocated", description: "Space taken", value: (pool) => bytes(pool.status?.allocatedBytes) },
     { name: "Free", description: "Space left", value: (pool) => bytes(pool.status?.freeBytes) },
     { name: "Level", description: "How full it is", value: (pool) => pool.status?.level },
-    { name: "Disks", description: "Paths", wide: true, value: (pool) => pool.spec.disks.join(",") },
+    { name: "Ready", description: "Whether it is served", value: readyOf },
+    { name: "Disks", description: "How many, and how many are not as they should be", value: disksText },
+    { name: "Paths", description: "Of the disks", wide: true, value: (pool) => pool.spec.disks.join(",") },
   ],
   validate(pool: StoragePool, errors: FieldErrors): void {
     if (pool.spec.host !== undefined) validateReference("spec.host", pool.spec.host, errors);

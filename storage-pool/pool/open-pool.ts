@@ -26,6 +26,7 @@ import { MapReader } from "../volume/map-reader.js";
 import { Root } from "../volume/volume.js";
 import { refuseOldCatalogue } from "./catalogue-age.js";
 import { completeCopies } from "./complete-tail.js";
+import { noteCutFiles } from "./cut-files.js";
 import { PageForesight } from "./page-foresight.js";
 import { applyRecord } from "./rewind.js";
 
@@ -170,6 +171,7 @@ export function openPool(
   reviveIndexes(found, loaded);
   const { kept, renumbered, dropped } = chooseSegments(found, loaded, damaged);
   table.adopt(kept);
+  noteCutFiles(table);
   const logs = logsOf(kept);
   const tails = new Map(loaded.map((each) => [each.spec.id, tailOf(each, logs)]));
   const volumes: RecoveredVolume[] = [];

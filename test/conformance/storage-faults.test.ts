@@ -159,6 +159,18 @@ test("a file that is cut short or overwritten under the daemon is read from the 
   expect(back).toMatchObject({ state: "online" });
   expect(back?.segments).toBeGreaterThanOrEqual(after.disks[holder]?.segments ?? 0);
   await work("volume.prove", { name: "twice" });
+  // One that is cut short while nobody looks, too.
+  await storage.end("SIGKILL");
+  truncateSync(segmentsOf(holder), statSync(segmentsOf(holder)).size - 9 * MIB);
+  await expect(storage.plinth("pool", "check")).rejects.toThrow(/d\d +its file was cut short: seen with \d+/);
+  await storage.start();
+  expect(await disk()).toMatchObject({
+    state: "damaged",
+    why: expect.stringContaining("its file was cut short") as string,
+  });
+  await work("pool.scrub", { pool: "default" });
+  expect(await disk()).toMatchObject({ state: "online" });
+  await expectWhole();
 }, 120_000);
 
 test("a disk that is missing at the start is used again when it is back, without a restart; what it holds is old until looked through", async () => {

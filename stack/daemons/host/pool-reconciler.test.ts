@@ -164,6 +164,15 @@ describe("reconcilePool()", () => {
       reason: "DiskDamaged",
       message: "/a: 1 block on it is bad",
     });
+    await turn();
+    storage.disks.set("/a", { state: "Healthy", segments: 8 });
+    await turn();
+    expect(await intact()).toMatchObject({ status: "True" });
+    const told = (await client.list("Event")).items.map(({ reason }) => reason);
+    expect(told.filter((reason) => /Damaged|Mended/.test(reason ?? ""))).toEqual([
+      "DiskDamaged",
+      "DisksMended",
+    ]);
   });
 
   it("uses a disk again that is named again while it is emptied, also when the first try fails", async () => {

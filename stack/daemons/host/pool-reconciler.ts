@@ -230,6 +230,7 @@ async function showPool(
   await tellScrub(pool, facts, client);
   const observed = { observedGeneration: pool.metadata.generation };
   await writeStatus(client, "StoragePool", pool, { ...fieldsOf(pool, facts), ...observed }, conditions);
+  await tellDamage(pool, intactCondition(facts), client);
   if (pressure === undefined || (before ?? "RoomLeft") === pressure.reason) return;
   const { reason = "", message } = pressure;
   const type = reason === "RoomLeft" ? "Normal" : "Warning";
@@ -251,6 +252,16 @@ const AWAY_REASONS: Readonly<Record<string, string>> = {
   Failed: "DiskFailed",
   Detached: "DiskDetached",
 };
+
+/** An event when disks turn out to be damaged, and when they are right again. */
+async function tellDamage(pool: StoragePool, intact: Verdict, client: ResourceClient): Promise<void> {
+  const before = pool.status?.conditions?.find((each) => each.type === intact.type)?.status ?? "True";
+  if (before === intact.status) return;
+  const { reason = "", message = "" } = intact;
+  if (intact.status === "False") await client.recordEvent(pool, { type: "Warning", reason, message });
+  else
+    await client.recordEvent(pool, { reason: "DisksMended", message: "nothing is known to be bad on them" });
+}
 
 /** Whether every disk that is used is as it was left, as far as anybody has come upon it. */
 function intactCondition({ disks }: Pick<PoolFacts, "disks">): Verdict {
