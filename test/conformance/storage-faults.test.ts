@@ -26,6 +26,7 @@ import type { StoragePool } from "../../stack/resources/index.js";
 import { Catalogue } from "../../storage-pool/catalogue/catalogue.js";
 import type { ScrubEntry } from "../../storage-pool/catalogue/scrub-entry.js";
 import type { JobView, PoolView, VolumeView } from "../../storage-pool/index.js";
+import { SEGMENT_SIZE, slotsAt } from "../../storage-pool/log/format.js";
 import { requirePrograms, runOk } from "../support/run.js";
 import { StorageProcess } from "../support/storage-process.js";
 
@@ -161,7 +162,7 @@ test("a file that is cut short or overwritten under the daemon is read from the 
   await work("volume.prove", { name: "twice" });
   // One that is cut short while nobody looks, too.
   await storage.end("SIGKILL");
-  truncateSync(segmentsOf(holder), statSync(segmentsOf(holder)).size - 9 * MIB);
+  truncateSync(segmentsOf(holder), slotsAt((back?.sizeBytes ?? 0) / SEGMENT_SIZE));
   await expect(storage.plinth("pool", "check")).rejects.toThrow(/d\d +its file was cut short: seen with \d+/);
   await storage.start();
   expect(await disk()).toMatchObject({

@@ -169,7 +169,7 @@ describe("reconcilePool()", () => {
     await turn();
     expect(await intact()).toMatchObject({ status: "True" });
     const told = (await client.list("Event")).items.map(({ reason }) => reason);
-    expect(told.filter((reason) => /Damaged|Mended/.test(reason ?? ""))).toEqual([
+    expect(told.filter((reason) => /Damaged|Mended/.test(reason ?? "")).sort()).toEqual([
       "DiskDamaged",
       "DisksMended",
     ]);
