@@ -121,6 +121,23 @@ describe("dummy ports", () => {
     await agree("appctl netdev-dummy/set-admin-state up", "ofctl show br0");
   });
 
+  it("are passed over by a fast failover group while they are down, and not while they only forward nothing", async () => {
+    const ofctl = "ofctl -O OpenFlow13";
+    await twins.both(
+      `${ofctl} add-group br0 group_id=7,type=ff,bucket=watch_port:1,output:1,bucket=watch_port:2,output:2`,
+      `${ofctl} add-flow br0 priority=9,in_port=3,actions=group:7`,
+    );
+    for (const config of ["down", "up", "no-forward", "forward"]) {
+      await twins.both(`${ofctl} mod-port br0 p1 ${config}`);
+      const { ours, real } = await twins.answers(
+        `appctl ofproto/trace br0 in_port=p3,ip,nw_src=10.0.0.1,nw_dst=10.0.0.2`,
+      );
+      const told = (text: string) => text.replaceAll(/^Megaflow: .*\n/gm, "");
+      expect(told(ours), config).toBe(told(real));
+    }
+    await twins.both(`${ofctl} del-groups br0`);
+  });
+
   it("are joined by streams, and carry frames over them", async () => {
     await twins.both(
       "vsctl set interface p2 options:pstream=punix:$DIR/wire",

@@ -48,7 +48,11 @@ function optionsOf(bridge: Bridge, modules: TraceModules, nowMs: number): TraceO
     headers: bridge.pipeline.headers,
     wantsMisses: bridge.wantsMisses,
     exists: (port: number) => bridge.slot(port) !== null,
-    isLive: (port: number) => bridge.slot(port)?.forwards === true,
+    isLive: (port: number) => bridge.isLive(port),
+    closed: (port: number) => {
+      if (bridge.slot(port)?.forwards === true) return undefined;
+      return bridge.isLive(port) ? "OFPPC_NO_FWD set, skipping output" : "Port down, skipping output";
+    },
     beyond: (port: number) => beyond(bridge.slot(port), modules, nowMs),
     datapathPort: (port: number) => bridge.slot(port)?.datapathPort ?? port,
     marked: (packet, port, queueId) => {

@@ -34,6 +34,8 @@ export interface TraceOptions extends Omit<PipelineOptions, "observer" | "sink">
   readonly wantsMisses: boolean;
   readonly exists: (port: number) => boolean;
   readonly isLive: (port: number) => boolean;
+  /** Why nothing leaves by a port that there is; undefined when it does. */
+  readonly closed: (port: number) => string | undefined;
   /** The number that the port has in the datapath. */
   readonly datapathPort: (port: number) => number;
   /** The packet as it leaves by that queue of the port, if that changes its DSCP, for the caller to free; else −1. */
@@ -421,9 +423,10 @@ class Recorder implements PipelineObserver, PacketSink {
   // --- Where it goes
 
   output(packet: number, port: number): void {
-    if (!this.#options.exists(port)) this.#add({ kind: "warning", text: "Nonexistent output port" });
-    else if (!this.#options.isLive(port)) this.#add({ kind: "warning", text: "Port down, skipping output" });
-    else this.#send(packet, port);
+    const { exists, closed } = this.#options;
+    const reason = exists(port) ? closed(port) : "Nonexistent output port";
+    if (reason === undefined) this.#send(packet, port);
+    else this.#add({ kind: "warning", text: reason });
   }
 
   flood(packet: number, inPort: number): void {
