@@ -121,21 +121,23 @@ describe("dummy ports", () => {
     await agree("appctl netdev-dummy/set-admin-state up", "ofctl show br0");
   });
 
-  it("are passed over by a fast failover group while they are down, and not while they only forward nothing", async () => {
+  it("are passed over by groups and bundles while they are down, and let nothing in or out as a port-mod says", async () => {
     const ofctl = "ofctl -O OpenFlow13";
     await twins.both(
       `${ofctl} add-group br0 group_id=7,type=ff,bucket=watch_port:1,output:1,bucket=watch_port:2,output:2`,
       `${ofctl} add-flow br0 priority=9,in_port=3,actions=group:7`,
+      `${ofctl} add-flow br0 'priority=9,in_port=2,actions=bundle(eth_src,50,hrw,ofport,members:1)'`,
     );
-    for (const config of ["down", "up", "no-forward", "forward"]) {
+    const configs = ["down", "up", "no-forward", "forward", "no-receive", "receive"];
+    for (const config of configs) {
       await twins.both(`${ofctl} mod-port br0 p1 ${config}`);
-      const { ours, real } = await twins.answers(
-        `appctl ofproto/trace br0 in_port=p3,ip,nw_src=10.0.0.1,nw_dst=10.0.0.2`,
-      );
-      const told = (text: string) => text.replaceAll(/^Megaflow: .*\n/gm, "");
-      expect(told(ours), config).toBe(told(real));
+      for (const port of config === "down" ? ["p2", "p3"] : ["p1", "p2", "p3"]) {
+        const { ours, real } = await twins.answers(`appctl ofproto/trace br0 in_port=${port},dl_type=0x1234`);
+        const told = (text: string) => text.replaceAll(/^Megaflow: .*\n/gm, "");
+        expect(told(ours), `${config} ${port}`).toBe(told(real));
+      }
     }
-    await twins.both(`${ofctl} del-groups br0`);
+    await twins.both(`${ofctl} del-groups br0`, `${ofctl} --strict del-flows br0 priority=9,in_port=2`);
   });
 
   it("are joined by streams, and carry frames over them", async () => {

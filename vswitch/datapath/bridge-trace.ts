@@ -1,5 +1,6 @@
 // Traces a packet on a bridge as it stands: its tables, its ports, its mirrors, and NORMAL, which learns only if asked to.
 // Thread: datapath worker, between breaths.
+import { OFPP_ANY, OFPPC_NO_RECV } from "../../base/openflow/index.js";
 import type { PacketPool } from "../../base/packet/index.js";
 import { formatMac } from "../../base/wire/index.js";
 import {
@@ -47,10 +48,13 @@ function optionsOf(bridge: Bridge, modules: TraceModules, nowMs: number): TraceO
     fragmentHandling: bridge.pipeline.fragments.mode,
     headers: bridge.pipeline.headers,
     wantsMisses: bridge.wantsMisses,
-    exists: (port: number) => bridge.slot(port) !== null,
     isLive: (port: number) => bridge.isLive(port),
     closed: (port: number) => {
-      if (bridge.slot(port)?.forwards === true) return undefined;
+      // What a bundle without a live member gives.
+      if (port === OFPP_ANY) return "";
+      const output = bridge.slot(port);
+      if (output === null) return "Nonexistent output port";
+      if (output.forwards) return undefined;
       return bridge.isLive(port) ? "OFPPC_NO_FWD set, skipping output" : "Port down, skipping output";
     },
     beyond: (port: number) => beyond(bridge.slot(port), modules, nowMs),
@@ -65,6 +69,7 @@ function optionsOf(bridge: Bridge, modules: TraceModules, nowMs: number): TraceO
     normal: (...args) => traceNormal(bridge, nowMs, ...args),
     refusal: (inPort) => {
       const input = bridge.slot(inPort);
+      if (input !== null && (input.config & OFPPC_NO_RECV) !== 0) return "";
       return input?.isMirrorOutput === true
         ? `dropping packet received on port ${input.port.name}, which is reserved exclusively for mirroring`
         : undefined;

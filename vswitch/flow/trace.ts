@@ -32,9 +32,8 @@ export interface TraceOptions extends Omit<PipelineOptions, "observer" | "sink">
   readonly headers: K.Headers;
   /** Whether controllers are told of packets that no flow matches. */
   readonly wantsMisses: boolean;
-  readonly exists: (port: number) => boolean;
   readonly isLive: (port: number) => boolean;
-  /** Why nothing leaves by a port that there is; undefined when it does. */
+  /** Why nothing leaves by a port, "" where nobody says it; undefined when it does. */
   readonly closed: (port: number) => string | undefined;
   /** The number that the port has in the datapath. */
   readonly datapathPort: (port: number) => number;
@@ -44,7 +43,7 @@ export interface TraceOptions extends Omit<PipelineOptions, "observer" | "sink">
   readonly ports: () => readonly number[];
   /** Where NORMAL would send the packet: tells what it decides as it does, and calls `send` for each copy. */
   readonly normal: NormalTrace;
-  /** Why nothing that comes in by the port is looked at; undefined when it is. */
+  /** Why nothing that comes in by the port is looked at, "" where nobody says it; undefined when it is. */
   readonly refusal: (inPort: number) => string | undefined;
   /** Why the packet may not leave by the port, though that forwards. */
   readonly bar: (inPort: number, port: number) => string | undefined;
@@ -273,12 +272,11 @@ class Recorder implements PipelineObserver, PacketSink {
     const inPort = (key[K.K_IN_PORT] as number) >>> 0;
     const text = this.#options.refusal(inPort);
     if (text === undefined) {
-      const { ingress } = this.#options.mirrors;
-      if (ingress(packet, inPort, (copy, port, cut) => this.#sendCut(copy, port, cut)))
+      if (this.#options.mirrors.ingress(packet, inPort, (copy, port, cut) => this.#sendCut(copy, port, cut)))
         this.#run.megaflow.mirrored();
       return true;
     }
-    this.#add({ kind: "error", text });
+    if (text !== "") this.#add({ kind: "error", text });
     this.#isRefused = true;
     return false;
   }
@@ -423,10 +421,9 @@ class Recorder implements PipelineObserver, PacketSink {
   // --- Where it goes
 
   output(packet: number, port: number): void {
-    const { exists, closed } = this.#options;
-    const reason = exists(port) ? closed(port) : "Nonexistent output port";
+    const reason = this.#options.closed(port);
     if (reason === undefined) this.#send(packet, port);
-    else this.#add({ kind: "warning", text: reason });
+    else if (reason !== "") this.#add({ kind: "warning", text: reason });
   }
 
   flood(packet: number, inPort: number): void {
