@@ -209,19 +209,28 @@ function registerAttachVerbs(volume: Command): void {
     const made = await call(flags, "export.open", asked);
     show(flags, made, () => `volume ${name} is at ${socket} (${protocol})`);
   });
-  withFlags(volume.command("detach <socket>").description("close a socket that `attach` opened")).action(
-    async (path: string, flags: Flags) => {
-      const socket = resolve(path);
-      const open = ((await call(flags, "export.list", {})) as ExportView[]).map((each) => each.socket);
-      if (!open.includes(socket)) {
-        throw new PlinthError("EXPORT_NOT_FOUND", `no volume is attached at ${socket}`, {
-          remedy: `sockets: ${open.join(", ") || "none"}`,
-        });
-      }
-      await call(flags, "export.close", { socket });
-      show(flags, {}, () => `${path} is closed`);
-    },
-  );
+  withFlags(
+    volume
+      .command("detach <socket>")
+      .description("close a socket that `attach` opened; the name of a volume will do while it has one only"),
+  ).action(async (asked: string, flags: Flags) => {
+    const socket = attachedAt((await call(flags, "export.list", {})) as ExportView[], asked);
+    await call(flags, "export.close", { socket });
+    show(flags, {}, () => `${socket} is closed`);
+  });
+}
+
+/** The socket that is meant by its path or by its volume. Throws EXPORT_NOT_FOUND. */
+function attachedAt(open: readonly ExportView[], asked: string): string {
+  const socket = resolve(asked);
+  if (open.some((each) => each.socket === socket)) return socket;
+  const ofVolume = open.filter(({ volume }) => volume === asked || volume === `default/${asked}`);
+  const [only] = ofVolume;
+  if (only !== undefined && ofVolume.length === 1) return only.socket;
+  const sockets = (ofVolume.length > 1 ? ofVolume : open).map((each) => each.socket);
+  const what =
+    ofVolume.length > 1 ? `${asked} is attached at several sockets` : `no volume is attached at ${asked}`;
+  throw new PlinthError("EXPORT_NOT_FOUND", what, { remedy: `sockets: ${sockets.join(", ") || "none"}` });
 }
 
 function registerSnapshotVerbs(volume: Command): void {

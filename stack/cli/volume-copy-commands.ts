@@ -99,6 +99,8 @@ async function exportTo(flags: Flags, name: string, file: string, format: Format
   if (file !== "-") {
     const target = resolve(file);
     if (existsSync(target)) throw fileExists(target);
+    if (!existsSync(dirname(target)))
+      throw new PlinthError("FILE_NOT_FOUND", `there is no directory ${dirname(target)}`, { field: "file" });
     const part = `${target}.exporting`;
     try {
       // What a crash left of an earlier try is overwritten.

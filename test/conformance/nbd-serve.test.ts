@@ -80,6 +80,30 @@ test("volumes at a TCP port and a unix socket: names, default export, read-only,
   expect(await runOk("nbdinfo", ["--is", "read-only", again])).toBe("");
 });
 
+test("its directory is that of the other commands: $PLINTH_DIR, a storaged's own or below a data centre's, without naming the pool's disks again", async () => {
+  const socket = join(dir, "s");
+  const env = { ...process.env, PLINTH_DIR: join(dir, "centre") };
+  const list = () => runOk(process.execPath, [PLINTH, "volume", "list"], { env });
+  const turn = async (...args: string[]): Promise<string> => {
+    ServeProcess.env = env;
+    try {
+      served = new ServeProcess(...args, "--listen", socket);
+    } finally {
+      ServeProcess.env = process.env;
+    }
+    await served.ready();
+    const listed = await list();
+    await served.end("SIGTERM");
+    return listed;
+  };
+  expect(await turn("one", "--size", "8MiB", "--disk", join(dir, "elsewhere"))).toMatch(/default\/one/);
+  expect(existsSync(join(dir, "centre", "storage", "catalogue"))).toBe(true);
+  // The pool has other disks than the one that a new one would get.
+  expect(await turn("one")).toMatch(/default\/one/);
+  env.PLINTH_DIR = join(dir, "centre", "storage");
+  expect(await turn()).toMatch(/default\/one/);
+});
+
 test("a socket that we are started with is served, and nothing else", async () => {
   const command = [process.execPath, PLINTH, "volume", "serve", "v", "--dir", join(dir, "pool")];
   const info = JSON.parse(await runOk("nbdinfo", ["--json", "--", "[", ...command, "--size", "4MiB", "]"]));

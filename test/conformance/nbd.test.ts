@@ -415,9 +415,19 @@ test("snapshot, clone, revert and the command line", async () => {
     [["volume", "create", "copy", "--size", "128MiB", "--iops", "9"], "volume default/copy exists already"],
     [["volume", "schedule", "copy", "hurly", "--remove"], "volume copy has no schedule hurly"],
     [["volume", "detach", "/nowhere.sock"], "no volume is attached at /nowhere.sock"],
+    [["volume", "detach", "copy"], "no volume is attached at copy"],
+    [["volume", "export", "copy", "/nowhere/x"], "there is no directory /nowhere"],
+    [["volume", "grow", "copy"], "plinth volume grow --help says what it takes"],
   ] as const) {
     await expect(storage.plinth(...words)).rejects.toThrow(why);
   }
+  const attached = join(storage.dir, "one.sock");
+  await storage.plinth("volume", "attach", "copy", "--socket", attached);
+  expect(await storage.plinth("volume", "detach", "copy")).toContain(`${attached} is closed`);
+  await storage.plinth("volume", "snapshot", "v", "both", "--with", "copy");
+  await storage.plinth("volume", "snapshot", "v", "both", "--with", "copy", "--delete");
+  for (const name of ["v", "copy"])
+    expect((await volume(name)).snapshots.map((each) => each.name)).not.toContain("both");
   await storage.plinth("volume", "delete", "v");
   const copy = await program(
     "qemu-io",

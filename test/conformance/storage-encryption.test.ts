@@ -1,6 +1,15 @@
 // Encrypted volumes with real clients: nothing of them is found in the daemon's files, keys that are missing or wrong are
 // named, and what is deleted for good cannot be read any more, through SIGKILLs and changes of the pool's key. And metrics.
-import { chmodSync, readdirSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmdirSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { waitFor } from "../../base/time/index.js";
@@ -125,6 +134,21 @@ test("the key of a volume goes when it cannot be asked back any more, and not wh
   // Its clone has the same key.
   await storage.call("volume.delete", { name: "db", undoSeconds: 0 });
   expect(sizeOf()).toBe(before);
+});
+
+test("a key that cannot be taken out of the ring is told, and goes as soon as it can", async () => {
+  const rings = join(storage.dir, "s", "keys");
+  const ring = join(rings, readdirSync(rings)[0] as string);
+  const before = statSync(ring).size;
+  await create("kept");
+  // Nothing can be written there.
+  mkdirSync(`${ring}.new`);
+  const gone = storage.call("volume.delete", { name: "kept", undoSeconds: 0 });
+  await expect(gone).rejects.toMatchObject({ code: "KEY_KEPT" });
+  await expect(show("kept")).rejects.toMatchObject({ code: "VOLUME_NOT_FOUND" });
+  expect(statSync(ring).size).toBeGreaterThan(before);
+  rmdirSync(`${ring}.new`);
+  await waitFor(() => statSync(ring).size === before, "the key to go", 60_000);
 });
 
 test("metrics tell what clients did, by volume and by hop", async () => {

@@ -4,6 +4,8 @@ import { waitFor } from "../../base/time/index.js";
 import { endChild, PLINTH } from "./run.js";
 
 export class ServeProcess {
+  /** Of those that are started from now on. */
+  static env: NodeJS.ProcessEnv = process.env;
   readonly #child: ChildProcess;
   #said = "";
   #errors = "";
@@ -11,6 +13,7 @@ export class ServeProcess {
   constructor(...args: readonly string[]) {
     this.#child = spawn(process.execPath, [PLINTH, "volume", "serve", ...args], {
       stdio: ["ignore", "pipe", "pipe"],
+      env: ServeProcess.env,
     });
     this.#child.stdout?.on("data", (chunk: Buffer) => {
       this.#said += chunk.toString();
