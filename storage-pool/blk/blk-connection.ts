@@ -116,7 +116,6 @@ export class BlkConnection implements FlushWaiter {
   #flushNext = 0;
   #flushCount = 0;
   #epoch = 0;
-  #reported = false;
   /** Of the backend, when the driver's features were looked at. */
   #generation = -1;
   #canSwitch = false;
@@ -166,10 +165,8 @@ export class BlkConnection implements FlushWaiter {
       } else if (count > 0) this.#carryOut(index, queue);
       else break;
     }
-    if (queue.broken && !this.#reported) {
-      this.#reported = true;
-      this.backend.reportBroken(index);
-    }
+    // Nothing is taken from it any more, until it is started anew.
+    if (queue.broken) this.backend.reportBroken(index);
   }
 
   get #mayGoOn(): boolean {

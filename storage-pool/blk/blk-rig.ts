@@ -1,8 +1,8 @@
 // A vhost-user-blk device with one guest, both in this thread: requests cut into buffers anyhow, rings of either layout.
 // Not for production. Thread: one. Hot: no.
-import { existsSync } from "node:fs";
-import { expect } from "vitest";
-import { type Epoll, sysConnectUnix } from "../../base/linux/index.js";
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { afterEach, beforeEach, expect } from "vitest";
+import { Epoll, sysConnectUnix } from "../../base/linux/index.js";
 import { FakeFrontEnd, FRONT_END_GUEST_BASE } from "../../base/virtio/fake-front-end.js";
 import * as wire from "../../base/virtio/index.js";
 import type { FlushWaiter } from "../nbd/flush-rounds.js";
@@ -38,7 +38,7 @@ export class BlkRig {
   readonly #path: string;
 
   /** Its socket is `dir`/s. */
-  constructor(dir: string, epoll: Epoll, readOnly = false, features = FEATURES) {
+  constructor(dir: string, epoll: Epoll, readOnly: boolean, features: bigint) {
     this.#epoll = epoll;
     this.#path = `${dir}/s`;
     this.target = new NbdExport("shop/db", "", this.device, readOnly);
@@ -122,6 +122,32 @@ export class BlkRig {
     this.pump();
     this.server.close();
     expect(existsSync(this.#path)).toBe(false);
+  }
+}
+
+/** A directory and a poll set for each test of a file, and devices in them. */
+export class BlkRigs {
+  dir = "";
+  #epoll: Epoll | undefined = undefined;
+
+  constructor() {
+    beforeEach(() => {
+      this.dir = mkdtempSync("/tmp/blk-");
+      this.#epoll = new Epoll();
+    });
+    afterEach(() => {
+      this.epoll.close();
+      rmSync(this.dir, { recursive: true });
+    });
+  }
+
+  /** Of the test that runs. */
+  get epoll(): Epoll {
+    return this.#epoll as Epoll;
+  }
+
+  make(readOnly = false, features = FEATURES): BlkRig {
+    return new BlkRig(this.dir, this.epoll, readOnly, features);
   }
 }
 

@@ -1,35 +1,30 @@
 // What happens to a guest's requests when its rings are disabled, stopped, started and waited for, and when syncs are late.
-import { mkdtempSync, openSync, rmSync, writeFileSync } from "node:fs";
-import { afterEach, beforeEach, expect, test } from "vitest";
-import { closeFile, createMemfd, Epoll, sysConnectUnix } from "../../base/linux/index.js";
+import { openSync, writeFileSync } from "node:fs";
+import { expect, test } from "vitest";
+import {
+  closeFile,
+  createEventfd,
+  createMemfd,
+  drainEventfd,
+  sysConnectUnix,
+} from "../../base/linux/index.js";
 import { FakeFrontEnd, FRONT_END_GUEST_BASE } from "../../base/virtio/fake-front-end.js";
 import * as wire from "../../base/virtio/index.js";
 import { NbdExport } from "../nbd/nbd-export.js";
 import { MemoryDevice } from "../volume/memory-device.js";
-import { ARENA, BlkRig, FEATURES, head, PACKED, READ, SIZE, statusOf, WRITE } from "./blk-rig.js";
+import { ARENA, BlkRigs, FEATURES, head, PACKED, READ, SIZE, statusOf, WRITE } from "./blk-rig.js";
 import { BlkServer } from "./blk-server.js";
 import * as blk from "./virtio-blk-wire.js";
 
-let dir: string;
-let epoll: Epoll;
-beforeEach(() => {
-  dir = mkdtempSync("/tmp/blk-");
-  epoll = new Epoll();
-});
-afterEach(() => {
-  epoll.close();
-  rmSync(dir, { recursive: true });
-});
-
-const rigOf = (readOnly = false, features = FEATURES): BlkRig => new BlkRig(dir, epoll, readOnly, features);
+const rigs = new BlkRigs();
 
 test("of two guests that may write to a volume the second waits until no ring of the first runs; one that only reads does not", async () => {
-  const rig = rigOf();
+  const rig = rigs.make();
   await rig.guest.start();
   const write = head(blk.VIRTIO_BLK_T_OUT, 0, new Uint8Array(512).fill(1));
   expect(statusOf(rig.request(write, 1, [512]))).toBe(blk.VIRTIO_BLK_S_OK);
   const join = async (readOnly: boolean): Promise<FakeFrontEnd> => {
-    const path = `${dir}/${readOnly}`;
+    const path = `${rigs.dir}/${readOnly}`;
     rig.server.listen(path, () => new NbdExport("shop/db", "", rig.device, readOnly));
     const fd = sysConnectUnix(path);
     const guest = new FakeFrontEnd({
@@ -71,17 +66,17 @@ test("of two guests that may write to a volume the second waits until no ring of
 
 test("memory that its front-end could truncate is taken only where that is allowed", async () => {
   const device = new MemoryDevice(SIZE);
-  const server = new BlkServer(epoll, { wait: () => {} });
+  const server = new BlkServer(rigs.epoll, { wait: () => {} });
   for (const unsealedMemory of [false, true]) {
-    const path = `${dir}/${unsealedMemory}`;
+    const path = `${rigs.dir}/${unsealedMemory}`;
     server.listen(path, () => new NbdExport("shop/db", "", device, false), { unsealedMemory });
     const pump = (): void => {
-      const count = epoll.wait(0);
-      for (let i = 0; i < count; i++) server.onReady(epoll.fds[i] as number);
+      const count = rigs.epoll.wait(0);
+      for (let i = 0; i < count; i++) server.onReady(rigs.epoll.fds[i] as number);
     };
     const memfd = createMemfd("guest", 4096);
-    writeFileSync(`${dir}/file`, new Uint8Array(4096));
-    for (const fd of [memfd, openSync(`${dir}/file`, "r+")]) {
+    writeFileSync(`${rigs.dir}/file`, new Uint8Array(4096));
+    for (const fd of [memfd, openSync(`${rigs.dir}/file`, "r+")]) {
       const guest = new FakeFrontEnd({ fd: sysConnectUnix(path), ringCount: 1, pump });
       pump();
       pump();
@@ -102,7 +97,7 @@ test("memory that its front-end could truncate is taken only where that is allow
 
 test("requests in a ring that is disabled stay there, and are carried out when it is enabled or started again", async () => {
   for (const features of [FEATURES, FEATURES | PACKED]) {
-    const rig = rigOf(false, features);
+    const rig = rigs.make(false, features);
     await rig.guest.start();
     const { guest } = rig;
     const data = new Uint8Array(512).fill(7);
@@ -142,7 +137,7 @@ test("requests in a ring that is disabled stay there, and are carried out when i
 });
 
 test("a flush fails when what was answered before cannot be made durable any more, though the sync itself was right", async () => {
-  const rig = rigOf();
+  const rig = rigs.make();
   await rig.guest.start();
   Object.defineProperty(rig.device, "syncError", { value: 5 });
   expect(statusOf(rig.request(head(4, 0), 1, [9000]))).toBe(blk.VIRTIO_BLK_S_IOERR);
@@ -150,7 +145,7 @@ test("a flush fails when what was answered before cannot be made durable any mor
 });
 
 test("a driver that can switch the cache but not flush it begins without one", async () => {
-  const rig = rigOf(false, FEATURES & ~(1n << 9n));
+  const rig = rigs.make(false, FEATURES & ~(1n << 9n));
   await rig.guest.start();
   const data = new Uint8Array(512).fill(1);
   expect(statusOf(rig.request(head(1, 0, data), 1, [9000]))).toBe(blk.VIRTIO_BLK_S_OK);
@@ -159,7 +154,7 @@ test("a driver that can switch the cache but not flush it begins without one", a
 });
 
 test("a driver without a cache is answered when its writes are durable; the cache can be switched off", async () => {
-  const rig = rigOf();
+  const rig = rigs.make();
   await rig.guest.start();
   const data = new Uint8Array(512).fill(1);
   const flushesOf = (): number => {
@@ -184,7 +179,7 @@ test("a driver without a cache is answered when its writes are durable; the cach
 });
 
 test("in a packed ring nothing overtakes a flush: everything is given back in order when it is durable", async () => {
-  const rig = rigOf(false, FEATURES | PACKED);
+  const rig = rigs.make(false, FEATURES | PACKED);
   await rig.guest.start();
   const { guest } = rig;
   const status = 1 << 16;
@@ -218,8 +213,28 @@ test("in a packed ring nothing overtakes a flush: everything is given back in or
   rig.close();
 });
 
+test("each ring that its driver breaks is told of, also when it was started anew in between", async () => {
+  const rig = rigs.make();
+  await rig.guest.start();
+  const { guest } = rig;
+  const errors = [createEventfd(), createEventfd()];
+  errors.forEach((fd, index) => {
+    guest.send(wire.VHOST_USER_SET_VRING_ERR, { kind: "u64", value: BigInt(index) }, [fd]);
+  });
+  for (const index of [0, 1, 1]) {
+    guest.view.setUint16(guest.availableAt(index) + 2, 1000, true);
+    rig.pump();
+    expect(errors.map((fd) => drainEventfd(fd))).toEqual(errors.map((_, i) => i === index));
+    guest.view.setUint16(guest.availableAt(index) + 2, 0, true);
+    guest.restartRing(index, await guest.stopRing(index));
+    rig.pump();
+  }
+  for (const fd of errors) closeFile(fd);
+  rig.close();
+});
+
 test("a driver without a descriptor to kick is looked at all the time", async () => {
-  const rig = rigOf();
+  const rig = rigs.make();
   await rig.guest.start();
   expect(rig.server.beginSleep()).toBe(true);
   rig.guest.send(wire.VHOST_USER_SET_VRING_KICK, { kind: "u64", value: 0x100n });
@@ -230,7 +245,7 @@ test("a driver without a descriptor to kick is looked at all the time", async ()
 });
 
 test("a ring is stopped only when what it waits for is durable, and a late sync disturbs nobody", async () => {
-  const rig = rigOf();
+  const rig = rigs.make();
   await rig.guest.start();
   const { guest } = rig;
   guest.bytes.set(head(4, 0), ARENA);

@@ -1,25 +1,14 @@
 // A guest's block device against a model, with requests cut into buffers anyhow; and against guests that mean harm.
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import fc from "fast-check";
-import { afterEach, beforeEach, expect, test } from "vitest";
-import { closeFile, createMemfd, Epoll, FileMapping, sysConnectUnix } from "../../base/linux/index.js";
+import { expect, test } from "vitest";
+import { closeFile, createMemfd, FileMapping, sysConnectUnix } from "../../base/linux/index.js";
 import { FRONT_END_GUEST_BASE } from "../../base/virtio/fake-front-end.js";
 import * as wire from "../../base/virtio/index.js";
-import { ARENA, BlkRig, FEATURES, head, PACKED, READ, ranges, SIZE, statusOf } from "./blk-rig.js";
+import { ARENA, BlkRigs, FEATURES, head, PACKED, READ, ranges, SIZE, statusOf } from "./blk-rig.js";
 import * as blk from "./virtio-blk-wire.js";
 
-let dir: string;
-let epoll: Epoll;
-beforeEach(() => {
-  dir = mkdtempSync("/tmp/blk-");
-  epoll = new Epoll();
-});
-afterEach(() => {
-  epoll.close();
-  rmSync(dir, { recursive: true });
-});
-
-const rigOf = (readOnly = false, features = FEATURES): BlkRig => new BlkRig(dir, epoll, readOnly, features);
+const rigs = new BlkRigs();
 
 const cuts = fc.array(fc.integer({ min: 1, max: 9000 }), { minLength: 1, maxLength: 5 });
 const place = fc.tuple(fc.nat(SIZE / 512 - 1), fc.integer({ min: 1, max: 64 }));
@@ -33,7 +22,7 @@ const step = fc.record({
 
 test("reads give what writes left, however requests are cut into buffers", async () => {
   for (const features of [FEATURES, FEATURES & ~(1n << 9n) & ~(1n << 11n), FEATURES | PACKED]) {
-    const rig = rigOf(false, features);
+    const rig = rigs.make(false, features);
     await rig.guest.start();
     const model = new Uint8Array(SIZE);
     fc.assert(
@@ -81,7 +70,7 @@ test("reads give what writes left, however requests are cut into buffers", async
 });
 
 test("what makes no sense ends in a status, and changes nothing", async () => {
-  const rig = rigOf();
+  const rig = rigs.make();
   await rig.guest.start();
   const status = (readable: Uint8Array, writable = 1): number =>
     statusOf(rig.request(readable, writable, [9000]));
@@ -105,7 +94,7 @@ test("what makes no sense ends in a status, and changes nothing", async () => {
   expect(rig.guest.takeUsed(0)).toEqual({ head: 0, length: 0 });
   expect(statusOf(rig.request(new Uint8Array(8), 4, [4]))).toBe(0xee);
   rig.close();
-  const fixed = rigOf(true);
+  const fixed = rigs.make(true);
   await fixed.guest.start();
   expect(statusOf(fixed.request(head(1, 0, data), 1, [9000]))).toBe(IOERR);
   expect(statusOf(fixed.request(head(11, 0, ranges([0, 8, 0])), 1, [9000]))).toBe(IOERR);
@@ -123,7 +112,7 @@ test("any rings and any memory leave the server alive and the next guest served"
       fc.option(fc.nat(0xffff)),
       fc.boolean(),
       async (descriptors, heads, bytes, index, packed) => {
-        const rig = rigOf(false, packed ? FEATURES | PACKED : FEATURES);
+        const rig = rigs.make(false, packed ? FEATURES | PACKED : FEATURES);
         await rig.guest.start();
         const { guest } = rig;
         guest.bytes.set(bytes, ARENA);
@@ -141,17 +130,17 @@ test("any rings and any memory leave the server alive and the next guest served"
     ),
     { numRuns: 50 },
   );
-  const next = rigOf();
+  const next = rigs.make();
   await next.guest.start();
   expect(statusOf(next.request(head(4, 0), 1, [9000]))).toBe(blk.VIRTIO_BLK_S_OK);
   next.close();
 });
 
 test("a guest that connects without end is served each time; a second one beside it is not", async () => {
-  const rig = rigOf();
+  const rig = rigs.make();
   await rig.guest.start();
   expect(statusOf(rig.request(head(4, 0), 1, [9000]))).toBe(blk.VIRTIO_BLK_S_OK);
-  const second = sysConnectUnix(`${dir}/s`);
+  const second = sysConnectUnix(`${rigs.dir}/s`);
   rig.pump();
   expect([rig.server.refusedCount, rig.server.connectionCount]).toEqual([1, 1]);
   closeFile(second);
@@ -160,7 +149,7 @@ test("a guest that connects without end is served each time; a second one beside
   const mapped = (): number => readFileSync("/proc/self/maps", "utf8").split("\n").length;
   const before = mapped();
   for (let i = 0; i < 50; i++) {
-    const fd = sysConnectUnix(`${dir}/s`);
+    const fd = sysConnectUnix(`${rigs.dir}/s`);
     rig.pump();
     expect(rig.server.connectionCount).toBe(1);
     closeFile(fd);
@@ -172,7 +161,7 @@ test("a guest that connects without end is served each time; a second one beside
 });
 
 test("what is written into a guest that is being moved is marked: the data and the status", async () => {
-  const rig = rigOf(false, FEATURES | (1n << BigInt(wire.VHOST_F_LOG_ALL)));
+  const rig = rigs.make(false, FEATURES | (1n << BigInt(wire.VHOST_F_LOG_ALL)));
   await rig.guest.start();
   const fd = createMemfd("log", 1 << 18);
   await rig.guest.logWrites(fd, 1 << 18, true);

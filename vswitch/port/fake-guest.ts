@@ -1,6 +1,6 @@
 // A guest with a virtio network card for tests: the net driver on top of a fake vhost-user front-end.
 // Rings 0, 2, … receive, rings 1, 3, … transmit. Not for production. Thread: one. Hot: no.
-import { closeFile, listenUnix, sysAccept, sysConnectUnix } from "../../base/linux/index.js";
+import { closeFile, type Epoll, listenUnix, sysAccept, sysConnectUnix } from "../../base/linux/index.js";
 import type { Port } from "../../base/packet/index.js";
 import { waitFor } from "../../base/time/index.js";
 import {
@@ -190,6 +190,21 @@ export async function dialGuest(
     1,
   );
   return new FakeGuest({ features: MODERN, pump: tick, ...options, fd });
+}
+
+/** Ticks `port` until it sleeps, with nothing in `epoll` that would wake it. */
+export async function asleep(port: Port, epoll: Epoll): Promise<void> {
+  await waitFor(
+    () => {
+      port.tick(performance.now());
+      const isAsleep = port.beginSleep() && epoll.wait(0) === 0;
+      if (!isAsleep) port.endSleep();
+      return isAsleep;
+    },
+    "silence",
+    5000,
+    1,
+  );
 }
 
 /** Ticks `port` until its link is up. */

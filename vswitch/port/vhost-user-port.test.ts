@@ -24,6 +24,7 @@ import * as wire from "../../base/virtio/index.js";
 import { GuestWindow } from "../../base/virtio/index.js";
 import {
   acceptGuest,
+  asleep,
   dialGuest,
   EVENT_INDEX,
   type FakeGuest,
@@ -361,17 +362,7 @@ describe("VhostUserPort", () => {
     epoll.add(port.wakeFd, 1);
     const batch = new Batch();
     for (let round = 0; round < 3; round++) {
-      await waitFor(
-        () => {
-          tick();
-          const asleep = port.beginSleep() && epoll.wait(0) === 0;
-          if (!asleep) port.endSleep();
-          return asleep;
-        },
-        "silence",
-        5000,
-        1,
-      );
+      await asleep(port, epoll);
       await guest.send(frameOf(60, round), tick);
       expect(epoll.wait(1000)).toBe(1);
       port.endSleep();

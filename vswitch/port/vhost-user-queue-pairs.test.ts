@@ -7,7 +7,7 @@ import { frameOf } from "../../base/packet/port.suite.js";
 import { waitFor } from "../../base/time/index.js";
 import * as wire from "../../base/virtio/index.js";
 import { udpFrame } from "../testing/frames.js";
-import { acceptGuest, EVENT_INDEX, linkUp, MERGEABLE } from "./fake-guest.js";
+import { acceptGuest, asleep, EVENT_INDEX, linkUp, MERGEABLE } from "./fake-guest.js";
 import { VhostUserPort } from "./vhost-user-port.js";
 
 const SLOTS = 512;
@@ -118,17 +118,7 @@ test("wakes for a kick of any queue", async () => {
   epoll.add(port.wakeFd, 1);
   const batch = new Batch();
   for (let pair = 0; pair < 8; pair++) {
-    await waitFor(
-      () => {
-        tick();
-        const asleep = port.beginSleep() && epoll.wait(0) === 0;
-        if (!asleep) port.endSleep();
-        return asleep;
-      },
-      "silence",
-      5000,
-      1,
-    );
+    await asleep(port, epoll);
     await guest.send(frameOf(60, pair), tick, pair);
     expect(epoll.wait(1000)).toBe(1);
     port.endSleep();
