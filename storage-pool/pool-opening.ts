@@ -8,7 +8,7 @@ import { specOf } from "./catalogue/volume-spec.js";
 import { storageError } from "./errors.js";
 import type { FoundOnDisks } from "./pool/catalogue-age.js";
 import type { StorageDaemon, StoragedOptions } from "./storaged.js";
-import type { OpenedReport } from "./target/target.js";
+import type { OpenedReport } from "./target/target-types.js";
 
 export interface PoolOpened extends OpenedReport {
   readonly disks: readonly DiskEntry[];

@@ -6,7 +6,7 @@ import { storageError } from "./errors.js";
 import { GROUP_VOLUMES_MAX } from "./limits.js";
 import { flag, label, type Params, volumeName } from "./parameters.js";
 import type { StorageDaemon } from "./storaged.js";
-import type { ChangedRange } from "./target/target.js";
+import type { ChangedRange } from "./target/target-types.js";
 import { refuseUnservedVolume } from "./unserved.js";
 import { whenRoom } from "./when-room.js";
 

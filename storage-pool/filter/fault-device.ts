@@ -40,6 +40,10 @@ export class FaultDevice implements BlockDevice {
     return this.#next.finishRead(ticket);
   }
 
+  awaitRead(): number {
+    return -1;
+  }
+
   stageWrite(source: DataBuffer, at: number, offset: number, length: number): number {
     return this.#fault("write", offset, length) || this.#next.stageWrite(source, at, offset, length);
   }

@@ -51,4 +51,21 @@ export class Connection {
     this.session = new NbdSession(listener.exports, listener.tls);
     this.sinceMs = nowMs;
   }
+  /** Adds to the handshake bytes. */
+  greet(replies: readonly Uint8Array[]): void {
+    const held = this.greetingEnd - this.greetingStart;
+    let size = held;
+    for (const { byteLength } of replies) size += byteLength;
+    if (size === held) return;
+    const buffer = new DataBuffer(size);
+    this.greeting?.bytes.copy(buffer.bytes, 0, this.greetingStart, this.greetingEnd);
+    let at = held;
+    for (const reply of replies) {
+      buffer.bytes.set(reply, at);
+      at += reply.byteLength;
+    }
+    this.greeting = buffer;
+    this.greetingStart = 0;
+    this.greetingEnd = size;
+  }
 }

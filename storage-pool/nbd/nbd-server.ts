@@ -19,7 +19,6 @@ import {
   sysSend,
   tuneTcp,
 } from "../../base/linux/index.js";
-import { DataBuffer } from "../disk/data-buffer.js";
 import {
   CONNECTIONS_MAX,
   CONNECTIONS_PER_SOCKET_MAX,
@@ -27,6 +26,7 @@ import {
   REPLY_QUEUE_BYTES_MAX,
 } from "../limits.js";
 import { HOP_ANSWER, HOP_APPEND, HOP_QUEUE, HOP_SEND, HopTimes } from "../metrics/hop-times.js";
+import type { AwaitedReads } from "../volume/awaited-reads.js";
 import type { BlockDevice } from "../volume/block-device.js";
 import { type FlushQueue, FlushRounds, type FlushWaiter, type Syncer } from "./flush-rounds.js";
 import { Connection, type ExportSource, type Listener } from "./nbd-connection.js";
@@ -56,8 +56,12 @@ export class NbdServer implements FlushQueue {
   /** Requests of the last breath. */
   breathRequests = 0;
 
-  constructor(epoll: Epoll, syncer: Syncer) {
+  readonly #awaited: AwaitedReads | undefined;
+
+  /** `awaited`: where reads of the exports wait for the disks by themselves, if anywhere. */
+  constructor(epoll: Epoll, syncer: Syncer, awaited?: AwaitedReads) {
     this.#epoll = epoll;
+    this.#awaited = awaited;
     this.#flushes = new FlushRounds(
       syncer,
       this.times,
@@ -155,6 +159,8 @@ export class NbdServer implements FlushQueue {
     if (touched.length === 0) {
       // Guests of another front may wait for one.
       this.#flushes.start();
+      this.#awaited?.look();
+      this.sendReads();
       return this.#touched.length > 0;
     }
     const { times } = this;
@@ -167,14 +173,23 @@ export class NbdServer implements FlushQueue {
       (touched[i]!.transmission as NbdTransmission).export.commit();
     }
     times.lap(HOP_APPEND, count);
+    const alone = touched.length === 1 && (this.#awaited?.count ?? 0) === 0;
+    const ahead = this.#awaited?.goesAhead ?? false;
     for (let i = 0; i < touched.length; i++) {
       const connection = touched[i]!;
       connection.parsed = false;
-      if (!connection.closed) connection.transmission!.finish(touched.length === 1);
+      if (!connection.closed) connection.transmission!.finish(alone, ahead);
     }
+    let tried = 0;
+    let blocked = 0;
     for (let i = 0; i < touched.length; i++) {
-      if (!touched[i]!.closed) touched[i]!.transmission!.finishReads();
+      if (touched[i]!.closed) continue;
+      const { reads } = touched[i]!.transmission!;
+      touched[i]!.transmission!.finishReads();
+      tried += reads.tried;
+      blocked += reads.blocked;
     }
+    if (tried > 0) this.#awaited?.tried(tried, blocked);
     times.lap(HOP_ANSWER, count);
     for (let i = 0; i < touched.length; i++) {
       touched[i]!.transmission!.export.commitResult = 0;
@@ -193,6 +208,8 @@ export class NbdServer implements FlushQueue {
       }
     }
     times.lap(HOP_SEND, count);
+    this.#awaited?.wait();
+    this.sendReads();
     return more || this.#touched.length > 0;
   }
 
@@ -256,16 +273,29 @@ export class NbdServer implements FlushQueue {
     for (let i = 0; i < listeners.length; i++) this.unlisten(listeners[i]!.name);
   }
 
+  /** Sends what reads that waited for disks were answered. */
+  sendReads(): void {
+    if (this.#awaited?.hasEnded !== true) return;
+    this.#awaited.hasEnded = false;
+    for (const connection of this.#connections.values()) {
+      const reads = connection.transmission?.reads;
+      if (reads?.hasAnswered !== true) continue;
+      reads.hasAnswered = false;
+      this.#sendAnswers(connection);
+    }
+  }
+
   #sendAll(answered: ReadonlySet<FlushWaiter>): void {
     const connections = this.#where(
       ({ transmission }) => transmission !== undefined && answered.has(transmission),
     );
-    for (let i = 0; i < connections.length; i++) {
-      const connection = connections[i]!;
-      this.#send(connection);
-      // It may have been kept from asking for more.
-      if (!connection.closed && connection.transmission!.hungry) this.#parse(connection);
-    }
+    for (let i = 0; i < connections.length; i++) this.#sendAnswers(connections[i]!);
+  }
+
+  #sendAnswers(connection: Connection): void {
+    this.#send(connection);
+    // It may have been kept from asking for more.
+    if (!connection.closed && connection.transmission!.hungry) this.#parse(connection);
   }
 
   #where(predicate: (connection: Connection) => boolean): Connection[] {
@@ -377,7 +407,7 @@ export class NbdServer implements FlushQueue {
   #handshake(connection: Connection): void {
     const { session, input } = connection;
     const output = session.receive(input.bytes.subarray(0, connection.inputEnd)); // cold
-    this.#queueGreeting(connection, output.replies);
+    connection.greet(output.replies);
     if (output.state === "closed") connection.closing = true;
     input.bytes.copyWithin(0, output.consumed, connection.inputEnd);
     connection.inputEnd -= output.consumed;
@@ -396,25 +426,6 @@ export class NbdServer implements FlushQueue {
     transmission.inputEnd = connection.inputEnd;
     connection.transmission = transmission;
     if (transmission.inputEnd > 0) this.#parse(connection);
-  }
-
-  #queueGreeting(connection: Connection, replies: readonly Uint8Array[]): void {
-    const held = connection.greetingEnd - connection.greetingStart;
-    let size = held;
-    for (let i = 0; i < replies.length; i++) size += replies[i]!.byteLength;
-    if (size === held) return;
-    const buffer = new DataBuffer(size);
-    if (connection.greeting !== undefined) {
-      connection.greeting.bytes.copy(buffer.bytes, 0, connection.greetingStart, connection.greetingEnd);
-    }
-    let at = held;
-    for (let i = 0; i < replies.length; i++) {
-      buffer.bytes.set(replies[i]!, at);
-      at += replies[i]!.byteLength;
-    }
-    connection.greeting = buffer;
-    connection.greetingStart = 0;
-    connection.greetingEnd = size;
   }
 
   #send(connection: Connection): void {

@@ -54,7 +54,7 @@ export class NbdTransmission implements FlushWaiter {
   export: NbdExport;
   readonly input: DataBuffer;
   readonly replies: NbdReplies;
-  #reads: ReadReplies;
+  reads: ReadReplies;
   inputStart = 0;
   inputEnd = 0;
   /** Payload of a WRITE that the input buffer is too small for: receive `largeLeft` bytes at `largeAt`. */
@@ -90,9 +90,8 @@ export class NbdTransmission implements FlushWaiter {
   readonly #flushFree = Uint16Array.from({ length: FLUSHES_MAX }, (_, i) => i); // cold
   /** Kept for the next large write: fresh memory costs more than the copy into it. */
   #spare: DataBuffer | undefined;
-  /** Requests that were parsed and await finish(). */
+  /** Requests that were parsed and await finish(); those that the last one has answered. */
   pendingCount = 0;
-  /** Those of the last finish(). */
   finishedCount = 0;
   #readBytes = 0;
   #readCount = 0;
@@ -112,7 +111,7 @@ export class NbdTransmission implements FlushWaiter {
     this.export = target;
     this.input = input;
     this.replies = new NbdReplies(mode, target.share.counters);
-    this.#reads = new ReadReplies(target.device, this.replies, PENDING_MAX);
+    this.reads = new ReadReplies(target, this.replies, PENDING_MAX);
     this.#zeroes = new ZeroStager(target.device);
     this.#extended = mode === "extended";
     this.#requestSize = this.#extended ? EXTENDED_REQUEST_SIZE : REQUEST_SIZE;
@@ -125,9 +124,9 @@ export class NbdTransmission implements FlushWaiter {
 
   /** Goes on with another device of the same content; false when something that was asked of this one is not answered. */
   rebind(target: NbdExport): boolean {
-    if (this.pendingCount > 0 || this.flushesInFlight > 0) return false;
+    if (this.pendingCount > 0 || this.flushesInFlight > 0 || this.reads.awaited > 0) return false;
     this.export = target;
-    this.#reads = new ReadReplies(target.device, this.replies, PENDING_MAX);
+    this.reads = new ReadReplies(target, this.replies, PENDING_MAX);
     this.#checker.target = target;
     this.turn = new TurnTaker(target.share);
     // Zeros that were under way are written anew.
@@ -135,11 +134,12 @@ export class NbdTransmission implements FlushWaiter {
     return true;
   }
 
-  /** Everything received is answered and sent. */
+  /** Everything is answered and sent. */
   get idle(): boolean {
     return (
       this.pendingCount === 0 &&
       this.flushesInFlight === 0 &&
+      this.reads.awaited === 0 &&
       this.replies.outputStart === this.replies.outputEnd
     );
   }
@@ -356,6 +356,7 @@ export class NbdTransmission implements FlushWaiter {
   /** The connection is over. */
   end(): void {
     this.#zeroes.end();
+    this.reads.end();
     this.replies.end();
   }
 
@@ -371,9 +372,10 @@ export class NbdTransmission implements FlushWaiter {
 
   /**
    * Answers what was parsed; the export's device has been committed. Unless somebody is `alone` with one read, short reads
-   * and those that have to wait for the disk are left to finishReads(): first it is asked for all of them.
+   * and those that have to wait for the disk are left to finishReads(): first it is asked for all of them. `ahead`: short
+   * reads are expected to wait for it.
    */
-  finish(alone: boolean): void {
+  finish(alone: boolean, ahead = false): void {
     const count = this.pendingCount;
     const only = alone && this.#readCount <= 1;
     const committed = this.export.commitResult;
@@ -385,7 +387,7 @@ export class NbdTransmission implements FlushWaiter {
         else {
           const isWhole = ((this.#flags[n] as number) & NBD_CMD_FLAG_DF) !== 0;
           const length = this.#lengths[n] as number;
-          this.#reads.take(this.#echo, n, this.#offsets[n] as number, length, isWhole, only);
+          this.reads.take(this.#echo, n, this.#offsets[n] as number, length, isWhole, only);
         }
       } else if (type === NBD_CMD_BLOCK_STATUS && error === OK) this.#answerStatus(n);
       else if (type === NBD_CMD_FLUSH && error === OK) this.#waitForFlush(n);
@@ -395,16 +397,16 @@ export class NbdTransmission implements FlushWaiter {
       else this.#answer(n, OK);
     }
     this.#zeroes.committed(committed);
-    this.#reads.prepare();
+    this.reads.prepare(this.#echo, ahead);
     this.pendingCount = 0;
     this.#readBytes = 0;
     this.#readCount = 0;
     this.finishedCount = count;
   }
 
-  /** Answers the reads that finish() left; before anything more is parsed. */
+  /** Answers the reads that finish() left, but for those that wait for a disk; before anything more is parsed. */
   finishReads(): void {
-    this.#reads.finish(this.#echo);
+    this.finishedCount -= this.reads.finish(this.#echo);
   }
 
   #waitForFlush(n: number): void {

@@ -1,24 +1,45 @@
 // What answers READs: one reply each, or chunks with the holes told from the data.
 //
-//   take … take ─► prepare ─► (other connections do the same) ─► finish
+//   take … take ─► prepare ─► (other connections do the same) ─► finish ─► readDone, for those that wait for a disk
 //
-// Short reads go to the disks in one system call, each to where its reply will be if none before it fails; what long ones
-// would have to wait for the disks are asked for before anything is waited for.
+// Short reads go to the disks in one system call, each to where its reply will be if none before it fails. Those that a
+// disk has to be waited for with are answered as they come, while other requests are; long ones are waited for here, but
+// first the disks are asked for all of them.
 // Source: NBD protocol, "Structured reply messages". Thread: the pool's worker. Hot: yes.
+import type { DataBuffer } from "../disk/data-buffer.js";
 import { EAGAIN, OK } from "../errors.js";
+import type { Latency } from "../metrics/latency.js";
+import { AWAITED_READS_MAX, type ReadWaiter } from "../volume/awaited-reads.js";
 import type { BlockDevice } from "../volume/block-device.js";
-import type { NbdReplies } from "./nbd-replies.js";
+import type { NbdExport } from "./nbd-export.js";
+import type { NbdReplies, ReplyReader } from "./nbd-replies.js";
 import { ECHO_WORDS, NBD_CMD_READ, NBD_REPLY_FLAG_DONE } from "./nbd-wire.js";
 
 /** Shorter reads are not looked through for holes; longer ones are worth system calls of their own. */
 const HOLE_MIN = 64 * 1024;
-/** Instead of a ticket: it could not be prepared; its disk has been asked and is to be waited for. */
+/** Instead of a ticket: it could not be prepared; its disk has been asked and is to be waited for; it is under way. */
 const ALONE = -1;
 const BLOCKED = -2;
+const AWAITED = -3;
 
-export class ReadReplies {
+export class ReadReplies implements ReadWaiter {
+  /** Reads under way. */
+  awaited = 0;
+  /** Reads that the last finish() tried without waiting, and those of them that have to wait. */
+  tried = 0;
+  blocked = 0;
+  /** Some reads that were under way were answered since this was set to false. */
+  hasAnswered = false;
   readonly #device: BlockDevice;
   readonly #replies: NbdReplies;
+  readonly #latency: Latency;
+  #isOver = false;
+  /** Of reads under way, by slot: the request, its range, since when. */
+  readonly #echo = new Uint32Array(AWAITED_READS_MAX * ECHO_WORDS);
+  readonly #awaitedOffsets = new Float64Array(AWAITED_READS_MAX);
+  readonly #awaitedLengths = new Uint32Array(AWAITED_READS_MAX);
+  readonly #sinceMs = new Float64Array(AWAITED_READS_MAX);
+  readonly #came = new CameReader();
   /** Reads that were taken and not answered: the request's number, its range, its ticket, where its bytes go. */
   readonly #numbers: Uint16Array;
   readonly #offsets: Float64Array;
@@ -31,9 +52,10 @@ export class ReadReplies {
   #size = 0;
 
   /** `most`: requests between one finish() and the next. */
-  constructor(device: BlockDevice, replies: NbdReplies, most: number) {
+  constructor({ device, share }: Pick<NbdExport, "device" | "share">, replies: NbdReplies, most: number) {
     this.#device = device;
     this.#replies = replies;
+    this.#latency = share.counters.latency;
     this.#numbers = new Uint16Array(most);
     this.#offsets = new Float64Array(most);
     this.#lengths = new Uint32Array(most);
@@ -57,9 +79,14 @@ export class ReadReplies {
     this.#tickets[i] = isShort ? ALONE : BLOCKED;
   }
 
-  /** Nothing else is answered from now on until finish(). */
-  prepare(): void {
+  /** Nothing else is answered from now on until finish(). `ahead`: what can wait for its disk by itself is not tried first. */
+  prepare(echo: Uint32Array, ahead: boolean): void {
     if (this.#size === 0) return;
+    if (ahead) {
+      for (let i = 0; i < this.#count; i++) {
+        if (this.#tickets[i] === ALONE && this.#await(echo, i) === AWAITED) this.#tickets[i] = AWAITED;
+      }
+    }
     const replies = this.#replies;
     replies.reserve(this.#size);
     this.#size = 0;
@@ -74,15 +101,34 @@ export class ReadReplies {
     }
   }
 
-  /** Answers what was taken. `echo`: of all requests. */
-  finish(echo: Uint32Array): void {
+  /** Answers what was taken; how many will be answered later. `echo`: of all requests. */
+  finish(echo: Uint32Array): number {
+    let later = 0;
+    this.tried = 0;
+    this.blocked = 0;
     for (let i = 0; i < this.#count; i++) {
-      const ticket = this.#tickets[i] as number;
-      if (ticket < 0) continue;
-      const result = this.#device.finishRead(ticket);
-      const e = (this.#numbers[i] as number) * ECHO_WORDS;
-      const offset = this.#offsets[i] as number;
-      this.#replies.placed(echo, e, this.#places[i] as number, offset, this.#lengths[i] as number, result);
+      let ticket = this.#tickets[i] as number;
+      if (ticket >= 0) {
+        const result = this.#device.finishRead(ticket, false);
+        this.tried++;
+        if (result !== EAGAIN) {
+          const e = (this.#numbers[i] as number) * ECHO_WORDS;
+          const place = this.#places[i] as number;
+          this.#replies.placed(
+            echo,
+            e,
+            place,
+            this.#offsets[i] as number,
+            this.#lengths[i] as number,
+            result,
+          );
+          continue;
+        }
+        this.blocked++;
+        ticket = this.#await(echo, i);
+        this.#tickets[i] = ticket;
+      }
+      if (ticket === AWAITED) later++;
     }
     for (let i = 0; i < this.#count; i++) {
       if (this.#tickets[i] === ALONE && !this.#answerTaken(echo, i, false)) this.#tickets[i] = BLOCKED;
@@ -91,6 +137,45 @@ export class ReadReplies {
       if (this.#tickets[i] === BLOCKED) this.#answerTaken(echo, i, true);
     }
     this.#count = 0;
+    return later;
+  }
+
+  /** A read that its disk has to be waited for with goes on by itself, if it can. */
+  #await(echo: Uint32Array, i: number): number {
+    const offset = this.#offsets[i] as number;
+    const length = this.#lengths[i] as number;
+    const slot = this.#device.awaitRead(offset, length, this);
+    if (slot < 0) return BLOCKED;
+    const e = (this.#numbers[i] as number) * ECHO_WORDS;
+    for (let word = 0; word < ECHO_WORDS; word++) {
+      this.#echo[slot * ECHO_WORDS + word] = echo[e + word] as number;
+    }
+    this.#awaitedOffsets[slot] = offset;
+    this.#awaitedLengths[slot] = length;
+    this.#sinceMs[slot] = performance.now(); // cold: a disk is waited for
+    this.awaited++;
+    return AWAITED;
+  }
+
+  readDone(slot: number, buffer: DataBuffer, at: number, result: number): void {
+    this.awaited--;
+    if (this.#isOver) return;
+    this.hasAnswered = true;
+    const came = this.#came;
+    came.set(buffer, at);
+    const replies = this.#replies;
+    const reader = result === OK ? came : this.#device;
+    const e = slot * ECHO_WORDS;
+    const offset = this.#awaitedOffsets[slot] as number;
+    const length = this.#awaitedLengths[slot] as number;
+    if (replies.chunked) replies.data(this.#echo, e, reader, offset, length, NBD_REPLY_FLAG_DONE, true);
+    else replies.simpleRead(this.#echo, e, reader, offset, length, true);
+    this.#latency.observe(performance.now() - (this.#sinceMs[slot] as number), 1); // cold
+  }
+
+  /** The connection is over: what is under way is answered to nobody. */
+  end(): void {
+    this.#isOver = true;
   }
 
   #answerTaken(echo: Uint32Array, i: number, wait: boolean): boolean {
@@ -138,5 +223,22 @@ export class ReadReplies {
     if (result !== EAGAIN) return true;
     replies.rewind(held);
     return false;
+  }
+}
+
+/** Bytes that are here already, for a reply. */
+class CameReader implements ReplyReader {
+  #buffer: DataBuffer | undefined;
+  #at = 0;
+
+  /** Until the next read of them. */
+  set(buffer: DataBuffer, at: number): void {
+    this.#buffer = buffer;
+    this.#at = at;
+  }
+
+  read(target: DataBuffer, at: number, _offset: number, length: number): number {
+    this.#buffer?.bytes.copy(target.bytes, at, this.#at, this.#at + length);
+    return OK;
   }
 }

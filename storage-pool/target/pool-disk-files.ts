@@ -8,7 +8,7 @@ import { storageError } from "../errors.js";
 import { BLOCK_SIZE } from "../limits.js";
 import { FORMAT_VERSION, SEGMENT_SIZE } from "../log/format.js";
 import type { DiskName } from "./disk-returns.js";
-import type { OpenDisk, PoolOpening } from "./target.js";
+import type { OpenDisk, PoolOpening } from "./target-types.js";
 
 /**
  * Makes empty disks the disks of a new pool. All are looked at before any is written. One that a crash left formatted

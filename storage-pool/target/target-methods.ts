@@ -10,7 +10,7 @@ import type { RewindProgress } from "../pool/rewind.js";
 import type { VolumeLimits } from "../qos/volume-share.js";
 import type { DiffView } from "../snapshot-control.js";
 import type { DiskAway, DiskName } from "./disk-returns.js";
-import type { BlkListening, Listening, OpenedReport, PoolOpening, UsageReport } from "./target.js";
+import type { BlkListening, Listening, OpenedReport, PoolOpening, UsageReport } from "./target-types.js";
 
 interface OfVolume {
   readonly pool: string;

@@ -3,112 +3,35 @@
 import { existsSync } from "node:fs";
 import { PlinthError } from "../../base/errors/index.js";
 import type { Epoll } from "../../base/linux/index.js";
-import { BlkServer, type BlkSocketOptions } from "../blk/blk-server.js";
-import type { DiskEntry } from "../catalogue/catalogue.js";
+import { BlkServer } from "../blk/blk-server.js";
 import { foreignReason, formatDisk, openDisk, readSuperblock } from "../disk/disk.js";
 import { openDiskFile } from "../disk/disk-file.js";
 import { storageError } from "../errors.js";
 import { BLOCK_SIZE, DIFF_RANGES_MAX, MAP_MEMORY_BYTES } from "../limits.js";
 import { DirectoryMapFiles } from "../log/map-files.js";
-import type { NbdPlace } from "../nbd/nbd-listener.js";
 import { NbdServer } from "../nbd/nbd-server.js";
-import type { TlsMode } from "../nbd/nbd-session.js";
-import type { CheckpointRecord } from "../pool/checkpoint.js";
-import type { DurablePosition } from "../pool/durable-notes.js";
-import { mapMemoryOf, type Opening, type VolumeSpec } from "../pool/open-pool.js";
+import { mapMemoryOf, type VolumeSpec } from "../pool/open-pool.js";
 import { type NewMap, Pool } from "../pool/pool.js";
 import type { PoolUsage } from "../pool/pool-usage.js";
 import type { RewindProgress } from "../pool/rewind.js";
 import { Turns } from "../qos/turns.js";
 import type { VolumeLimits, VolumeShare } from "../qos/volume-share.js";
-import type { Unserved } from "../unserved.js";
-import type { LostRange } from "../volume/lost-blocks.js";
+import { AwaitedReads } from "../volume/awaited-reads.js";
 import { SnapshotDevice } from "../volume/snapshot-device.js";
 import type { Volume } from "../volume/volume.js";
 import type { DiskName } from "./disk-returns.js";
 import { Exports } from "./exports.js";
 import { openOrMissing } from "./pool-disk-files.js";
 import { PoolSyncer } from "./syncer.js";
-
-export interface OpenDisk extends DiskName {
-  readonly suspect: boolean;
-  readonly diskClass: string;
-  readonly draining: boolean;
-  /** Segments that it holds, as far as is known. */
-  readonly slotCount: number;
-  /** Why it is not there; undefined when it is. */
-  readonly missing: string | undefined;
-}
-
-export interface OpenedReport {
-  /** Volume id → why it is not served. */
-  readonly damaged: Readonly<Record<number, Unserved>>;
-  /** Disk index → segments that it holds, which disk it is, and the opening that its stamp tells of; those that are there. */
-  readonly found: Readonly<Record<number, Pick<DiskEntry, "slotCount" | "diskId" | "usedEpoch">>>;
-}
-
-export interface PoolOpening extends Opening {
-  readonly name: string;
-  readonly poolId: string;
-  readonly disks: readonly OpenDisk[];
-  readonly mapDirectory: string;
-  /** For pages of maps; MAP_MEMORY_BYTES when undefined. */
-  readonly mapMemoryBytes: number | undefined;
-  readonly volumes: readonly VolumeSpec[];
-}
-
-export interface Listening {
-  readonly name: string;
-  readonly place: NbdPlace;
-  /** What is offered, volumes and volume@snapshot; the first is the default export too. Without it, everything. */
-  readonly exports?: readonly string[] | undefined;
-  readonly readOnly: boolean;
-  /** "refused" when absent. */
-  readonly tls?: TlsMode;
-}
-
-/** A unix socket where QEMU's vhost-user-blk device finds one volume. */
-export interface BlkListening extends BlkSocketOptions {
-  readonly path: string;
-  readonly volume: string;
-  readonly readOnly: boolean;
-}
-
-export interface UsageReport {
-  readonly allocatedBytes: number;
-  readonly exclusiveBytes: number;
-  readonly snapshots: Readonly<Record<string, number>>;
-  /** Room that is kept for overwriting what is shared, one copy counted. */
-  readonly promisedBytes: number;
-  /** Held only to be rewound to, one copy counted. */
-  readonly historyBytes: number;
-  /** From then on it can be rewound, ms since 1970; 0: not at all. */
-  readonly earliestMs: number;
-  /** Room was short, and the window is not kept. */
-  readonly historyShort: boolean;
-  readonly lostRanges: readonly LostRange[];
-  readonly connections: number;
-}
-
-export interface ChangedRange {
-  readonly offsetBytes: number;
-  readonly lengthBytes: number;
-}
-
-export interface TargetHooks {
-  /** A checkpoint is on the medium and waits for the catalogue. */
-  onCheckpoint(pool: string, record: CheckpointRecord): void;
-  /** How far logs are on the medium, for the catalogue. */
-  onDurable(positions: readonly DurablePosition[]): void;
-  /** A block was found unreadable. */
-  onLost(volume: string, range: LostRange): void;
-  /** A disk failed and what it holds may become old, or is trusted again. */
-  onSuspect(pool: string, disk: number, suspect: boolean): void;
-  /** Room is short: a deleted volume is to go for good. */
-  onPurge(pool: string, volume: number): void;
-  /** A volume cannot be rewound as far back as it should; why. */
-  onHistory(volume: string, why: string): void;
-}
+import type {
+  BlkListening,
+  ChangedRange,
+  Listening,
+  OpenedReport,
+  PoolOpening,
+  TargetHooks,
+  UsageReport,
+} from "./target-types.js";
 
 /** Before the sockets are closed. */
 const LAST_BREATHS = 64;
@@ -127,12 +50,14 @@ export class Target {
   readonly turns = new Turns();
   readonly #exports = new Exports(this.turns);
   readonly #syncer: PoolSyncer;
+  readonly #awaited: AwaitedReads;
   readonly #hooks: TargetHooks;
 
   constructor(epoll: Epoll, hooks: TargetHooks) {
     this.#hooks = hooks;
     this.#syncer = new PoolSyncer(this.#pools, epoll);
-    this.server = new NbdServer(epoll, this.#syncer);
+    this.#awaited = new AwaitedReads(epoll, this.#syncer.plainReason === undefined);
+    this.server = new NbdServer(epoll, this.#syncer, this.#awaited);
     this.blk = new BlkServer(epoll, this.server);
   }
 
@@ -172,6 +97,7 @@ export class Target {
       for (const disk of disks) disk.file.close();
       throw thrown;
     }
+    pool.reader.awaited = this.#awaited;
     this.#pools.set(opening.name, pool);
     this.#exports.refuse(opening.name, opening.volumes, pool.damaged);
     for (const volume of pool.volumes.values()) this.#serve(volume);
@@ -210,7 +136,7 @@ export class Target {
         }
     }
     if (reopened) for (let breath = 0; breath < LAST_BREATHS && this.server.endBreath(); breath++);
-    this.#syncer.drain();
+    this.#drain();
     for (const volume of pool.volumes.values()) this.#unserve(volume.name, reopened);
     this.#exports.refuse(name, [], pool.damaged);
     this.#pools.delete(name);
@@ -448,7 +374,8 @@ export class Target {
 
   /** Handles a descriptor that epoll reported. */
   onReady(fd: number, events: number, nowMs: number): void {
-    if (this.#syncer.onReady(fd) || this.server.onReady(fd, events, nowMs)) return;
+    if (this.#awaited.onReady(fd) || this.#syncer.onReady(fd) || this.server.onReady(fd, events, nowMs))
+      return;
     this.blk.onReady(fd);
     this.server.otherClients = this.blk.connectionCount;
   }
@@ -464,13 +391,21 @@ export class Target {
     return this.blk.beginSleep();
   }
 
+  /** Waits for all reads and syncs that are under way, and answers them. */
+  #drain(): void {
+    this.#awaited.drain();
+    this.server.sendReads();
+    this.#syncer.drain();
+  }
+
   /** Answers what has come, ends all connections, makes everything durable and lets go of the disks. */
   close(): void {
     // A guest could go on for ever.
     for (let breath = 0; breath < LAST_BREATHS && this.endBreath(); breath++);
-    this.#syncer.drain();
+    this.#drain();
     this.server.close();
     this.blk.close();
+    this.#awaited.close();
     this.#syncer.close();
     for (const pool of this.#pools.values()) {
       for (const volume of pool.volumes.values()) volume.settle();

@@ -34,6 +34,12 @@ export class NbdLoop {
     }
   }
 
+  /** What the device has told of meanwhile, as when reads under way ended, is sent. */
+  send(): void {
+    this.transmission.reads.hasAnswered = false;
+    this.#send();
+  }
+
   /** The device has another export, as when its pool was opened anew; false when something is not answered yet. */
   rebind(): boolean {
     const { name, description, device, readOnly } = this.target;

@@ -1,5 +1,6 @@
 // The BlockDevice: what an export serves. Volumes, snapshots, memory and filters are all this one thing.
 import type { DataBuffer } from "../disk/data-buffer.js";
+import type { ReadWaiter } from "./awaited-reads.js";
 
 /** Told about a run of equal blocks, here whether they are stored or changed; returning false ends the walk. */
 export type ExtentVisitor = (lengthBytes: number, state: boolean) => boolean;
@@ -29,8 +30,16 @@ export interface BlockDevice {
    * touched, and nothing is staged. The first prepareRead after a finishRead ends the tickets of the pool.
    */
   prepareRead(target: DataBuffer, at: number, offset: number, length: number): number;
-  /** How a prepared read ended, 0 or EIO: each ticket once. What fails for one fails for no other. */
-  finishRead(ticket: number): number;
+  /**
+   * How a prepared read ended, 0 or EIO: each ticket once. What fails for one fails for no other. With `wait` false it may
+   * be EAGAIN, as for `read`; those of one pool that were prepared together are all finished the one way or the other.
+   */
+  finishRead(ticket: number, wait?: boolean): number;
+  /**
+   * Begins a read, of bytes committed until now, that `waiter` is told of when the disk has answered, by the number that
+   * is returned; EIO means that it is to be read by `read`. −1 when it has to be waited for by `read`.
+   */
+  awaitRead(offset: number, length: number, waiter: ReadWaiter): number;
   /**
    * Takes the bytes before it returns: `source` may be changed afterwards. ENOSPC leaves nothing half-written. Whole
    * blocks of zeros need not be stored.

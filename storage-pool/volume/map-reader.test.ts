@@ -1,41 +1,18 @@
-// Reads of scattered blocks from real files, where several go to the kernel in one call.
-import { execFileSync } from "node:child_process";
-import {
-  closeSync,
-  fsyncSync,
-  mkdtempSync,
-  openSync,
-  rmSync,
-  truncateSync,
-  writeFileSync,
-  writeSync,
-} from "node:fs";
-import { join } from "node:path";
+import { closeSync, mkdtempSync, openSync, rmSync, truncateSync, writeSync } from "node:fs";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
-import {
-  cachedPages,
-  closeFile,
-  IoUring,
-  O_RDONLY,
-  openFile,
-  probeIoUring,
-  systemError,
-} from "../../base/linux/index.js";
+import { IoUring, probeIoUring, systemError } from "../../base/linux/index.js";
 import { Random } from "../../base/random/index.js";
 import { DataBuffer } from "../disk/data-buffer.js";
 import { DIRECT_ALIGN } from "../disk/direct-file.js";
-import { type Disk, formatDisk, openDisk } from "../disk/disk.js";
-import { openDiskFile } from "../disk/disk-file.js";
+import type { Disk } from "../disk/disk.js";
 import { EAGAIN, EIO, OK } from "../errors.js";
 import { BLOCK_SIZE } from "../limits.js";
 import { SEGMENT_BLOCKS } from "../log/format.js";
-import { DirectoryMapFiles } from "../log/map-files.js";
-import { Pool } from "../pool/pool.js";
+import type { Pool } from "../pool/pool.js";
+import { dropCache, SCATTERED_BLOCKS, scatteredVolume } from "../testing/scattered-volume.js";
 import type { Volume } from "./volume.js";
 
-const MIB = 1024 * 1024;
-const BLOCKS = 512;
-const seed = 7;
+const BLOCKS = SCATTERED_BLOCKS;
 
 let dir: string;
 let pool: Pool | undefined;
@@ -49,46 +26,11 @@ afterEach(() => {
   delete process.env["PLINTH_IO_URING"];
 });
 
-/** A volume on one or two files, written block by block out of order, with holes; and what it must hold. */
+/** As scatteredVolume(). */
 function scattered(copies: number): { volume: Volume; expected: Buffer } {
-  const paths = Array.from({ length: copies }, (_, i) => join(dir, `disk${i}`));
-  const disks = paths.map((path, diskIndex) => {
-    writeFileSync(path, "");
-    truncateSync(path, 64 * MIB);
-    const file = openDiskFile(path);
-    formatDisk(file, { poolId: "p", poolName: "p", diskId: `d${diskIndex}`, diskIndex, diskCount: copies });
-    return openDisk(file, "p", diskIndex);
-  });
-  const maps = new DirectoryMapFiles(join(dir, "maps"));
-  pool = new Pool(disks, maps, [], { epoch: 1, clean: false, nextVolumeId: 2 }, { wallClock: () => 1e12 });
-  const volume = pool.createVolume({
-    ...{
-      id: 1,
-      name: "v",
-      sizeBytes: BLOCKS * BLOCK_SIZE,
-      copies,
-      epoch: 1,
-      mapFile: "",
-      checkpointSequence: 0,
-    },
-    ...{ durableSequence: 0, originVolume: 0, snapshots: [], diskClass: "", keyId: "", rewindMs: 0 },
-    ...{ keyframes: [], clockMs: 0, deletedAtMs: 0 },
-  });
-  const random = new Random(seed);
-  const expected = Buffer.alloc(BLOCKS * BLOCK_SIZE);
-  const source = new DataBuffer(4 * BLOCK_SIZE);
-  for (let n = 0; n < 700; n++) {
-    const count = 1 + random.below(3);
-    const block = random.below(BLOCKS - count);
-    for (let i = 0; i < count; i++)
-      source.bytes.fill(1 + random.below(255), i * BLOCK_SIZE, (i + 1) * BLOCK_SIZE);
-    expect(volume.stageWrite(source, 0, block * BLOCK_SIZE, count * BLOCK_SIZE)).toBe(OK);
-    source.bytes.copy(expected, block * BLOCK_SIZE, 0, count * BLOCK_SIZE);
-  }
-  expect(volume.stageUnmap(100 * BLOCK_SIZE, 7 * BLOCK_SIZE)).toBe(OK);
-  expected.fill(0, 100 * BLOCK_SIZE, 107 * BLOCK_SIZE);
-  expect(volume.flush()).toBe(OK);
-  return { volume, expected };
+  const made = scatteredVolume(dir, copies);
+  pool = made.pool;
+  return made;
 }
 
 /** Another volume of the pool, of 512 blocks, written in order with bytes that differ from block to block. */
@@ -99,18 +41,6 @@ function inOrder(): { volume: Volume; expected: Buffer } {
   expect(volume.stageWrite(source, 0, 0, BLOCKS * BLOCK_SIZE)).toBe(OK);
   expect(volume.flush()).toBe(OK);
   return { volume, expected: Buffer.from(source.bytes) };
-}
-
-/** True when the pages of the file are gone from the cache; a file system in memory keeps them. */
-function dropCache(path: string): boolean {
-  const written = openSync(path, "r+");
-  fsyncSync(written);
-  closeSync(written);
-  execFileSync("dd", [`if=${path}`, "iflag=nocache", "count=0", "status=none"]);
-  const fd = openFile(path, O_RDONLY);
-  const pages = cachedPages(fd, 0, 64 * MIB);
-  closeFile(fd);
-  return pages === 0;
 }
 
 /** Puts something else into the first copy of a block, behind the pool's back. */
@@ -139,7 +69,7 @@ function storedBlock({ head }: Volume, from: number): number {
 test.each(["1", "0"])("every range reads as written, waiting or not (io_uring %s)", (ring) => {
   process.env["PLINTH_IO_URING"] = ring;
   const { volume, expected } = scattered(1);
-  const random = new Random(seed + 1);
+  const random = new Random(8);
   const target = new DataBuffer(BLOCKS * BLOCK_SIZE + 64);
   for (let n = 0; n < 300; n++) {
     const offset = random.below(BLOCKS * BLOCK_SIZE);

@@ -5,12 +5,14 @@
 //
 // Invariant: bytes are returned only if their checksum is the one in the map. Thread: the pool's worker. Hot: yes.
 import { DataBuffer } from "../disk/data-buffer.js";
+import type { Disk } from "../disk/disk.js";
 import { EAGAIN, EIO, OK } from "../errors.js";
 import { BLOCK_SIZE } from "../limits.js";
 import { bufferChecksum } from "../log/checksum.js";
 import { LOCATION_LOST, SEGMENT_BLOCKS } from "../log/format.js";
 import { runChecksum } from "../log/run-checksum.js";
 import type { Segment, SegmentTable } from "../log/segment-table.js";
+import { AWAITED_BLOCKS_MAX, type AwaitedReads, type ReadWaiter } from "./awaited-reads.js";
 import type { BlockCipher } from "./block-cipher.js";
 import type { BlockMap } from "./block-map.js";
 import { BlockRuns, copyOf } from "./block-runs.js";
@@ -41,6 +43,8 @@ export class MapReader {
   lostBlocks = 0;
   /** Told of each block that cannot be read. */
   onLost: ((map: BlockMap, block: number) => void) | undefined;
+  /** Where reads wait for the disks by themselves, if anywhere. */
+  awaited: AwaitedReads | undefined;
 
   constructor(table: SegmentTable) {
     this.#table = table;
@@ -150,17 +154,65 @@ export class MapReader {
     return ticket;
   }
 
-  /** 0 or EIO, once for each ticket. */
-  finish(ticket: number): number {
+  /** 0, EIO, or EAGAIN if `wait` is false; once for each ticket. */
+  finish(ticket: number, wait = true): number {
     const prepared = this.#prepared;
-    prepared.run();
+    prepared.run(wait);
     const target = prepared.targets[ticket] as DataBuffer;
     const map = prepared.maps[ticket] as BlockMap;
     const cipher = prepared.ciphers[ticket];
     prepared.forget(ticket);
     const from = prepared.firstRuns[ticket] as number;
     const end = prepared.endRuns[ticket] as number;
-    return this.#check(prepared.runs, from, end, map, target, cipher, true);
+    return this.#check(prepared.runs, from, end, map, target, cipher, wait);
+  }
+
+  /** Begins a read of whole blocks that `waiter` is told of as it ends. Its slot; −1 when it is to be waited for. */
+  await(
+    map: BlockMap,
+    block: number,
+    count: number,
+    cipher: BlockCipher | undefined,
+    waiter: ReadWaiter,
+  ): number {
+    const { awaited } = this;
+    if (awaited === undefined || count > AWAITED_BLOCKS_MAX || !this.#canAwait(map, block, count)) return -1;
+    const slot = awaited.take(waiter, block, count, cipher);
+    if (slot < 0) return -1;
+    this.readCount++;
+    for (let i = 0; i < count; ) {
+      const location = map.location(block + i);
+      if (location === 0) {
+        awaited.hole(slot, i++);
+        continue;
+      }
+      const first = i;
+      const end = Math.min(count, i + SEGMENT_BLOCKS - (location & (SEGMENT_BLOCKS - 1)));
+      do awaited.expect(slot, i, map.checksum(block + i++));
+      while (i < end && map.location(block + i) === location + i - first);
+      const segment = this.#table.of(location);
+      const copy = copyOf(segment);
+      const disk = segment.disks[copy] as Disk;
+      const offset = (location & (SEGMENT_BLOCKS - 1)) * BLOCK_SIZE;
+      const position = disk.position(segment.slots[copy] as number) + offset;
+      awaited.add(slot, first, i - first, disk.file.descriptor, position);
+    }
+    return slot;
+  }
+
+  /** Something of it is stored, nothing is known to be lost, and all lies on disks that have descriptors. */
+  #canAwait(map: BlockMap, block: number, count: number): boolean {
+    let isStored = false;
+    for (let i = 0; i < count; i++) {
+      const location = map.location(block + i);
+      if (location === 0) continue;
+      if (location === LOCATION_LOST) return false;
+      const segment = this.#table.of(location);
+      const disk = segment.disks[copyOf(segment)];
+      if (disk === undefined || disk.file.descriptor < 0) return false;
+      isStored = true;
+    }
+    return isStored;
   }
 
   /** Nothing is under way. Reads one by one from now on. */

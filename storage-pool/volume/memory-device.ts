@@ -32,6 +32,10 @@ export class MemoryDevice implements BlockDevice {
     return EIO;
   }
 
+  awaitRead(): number {
+    return -1;
+  }
+
   stageWrite(source: DataBuffer, at: number, offset: number, length: number): number {
     this.#bytes.set(source.bytes.subarray(at, at + length), offset);
     this.#mapped.fill(1, Math.floor(offset / BLOCK_SIZE), Math.ceil((offset + length) / BLOCK_SIZE));

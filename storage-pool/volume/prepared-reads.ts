@@ -51,10 +51,11 @@ export class PreparedReads {
     return ticket;
   }
 
-  run(): void {
+  /** With `wait` false results may be EAGAIN: the disks have been asked. Only the first call decides. */
+  run(wait: boolean): void {
     if (this.#done) return;
     this.#done = true;
-    this.runs.read(true);
+    this.runs.read(wait);
   }
 
   /** Nothing of it is kept alive any longer. */

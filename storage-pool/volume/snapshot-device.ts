@@ -1,6 +1,7 @@
 // A snapshot as a device that cannot be written. Thread: the pool's worker.
 import type { DataBuffer } from "../disk/data-buffer.js";
 import { EPERM, OK } from "../errors.js";
+import type { ReadWaiter } from "./awaited-reads.js";
 import type { BlockDevice, ExtentVisitor } from "./block-device.js";
 import { walkChanges, walkExtents } from "./extents.js";
 import type { Root, Volume } from "./volume.js";
@@ -28,8 +29,12 @@ export class SnapshotDevice implements BlockDevice {
     return this.#volume.prepareRead(target, at, offset, length, this.#root);
   }
 
-  finishRead(ticket: number): number {
-    return this.#volume.finishRead(ticket);
+  finishRead(ticket: number, wait = true): number {
+    return this.#volume.finishRead(ticket, wait);
+  }
+
+  awaitRead(offset: number, length: number, waiter: ReadWaiter): number {
+    return this.#volume.awaitRead(offset, length, waiter, this.#root);
   }
 
   stageWrite(): number {

@@ -11,6 +11,7 @@ import { BLOCK_SIZE } from "../limits.js";
 import { RECORD_DATA, RECORD_MARK } from "../log/format.js";
 import { LogWriter, type LogWriterOptions } from "../log/log-writer.js";
 import type { StoredFile } from "../log/map-store.js";
+import type { ReadWaiter } from "./awaited-reads.js";
 import type { BlockCipher } from "./block-cipher.js";
 import type { BlockDevice, ExtentVisitor } from "./block-device.js";
 import type { BlockMap } from "./block-map.js";
@@ -19,6 +20,7 @@ import { History, Keyframe } from "./history.js";
 import type { MapReader } from "./map-reader.js";
 import type { PageCache } from "./page-cache.js";
 import { Promises, type RoomGate } from "./promises.js";
+import { isZeroBlock, ZERO_BLOCKS, ZEROES } from "./zero-blocks.js";
 
 /** A map with what is on the medium of it. */
 export class Root {
@@ -88,8 +90,6 @@ export interface VolumeOptions {
   readonly sync: () => void;
 }
 
-const ZERO_BLOCKS = 64;
-const ZEROES = new DataBuffer(ZERO_BLOCKS * BLOCK_SIZE);
 /** What is encrypted at a time: as much as stays in the processor's cache. */
 const CIPHER_BLOCKS = 64;
 const ciphertext = new DataBuffer(CIPHER_BLOCKS * BLOCK_SIZE);
@@ -191,8 +191,13 @@ export class Volume implements BlockDevice {
     return this.#reader.prepare(map, target, at, offset / BLOCK_SIZE, length / BLOCK_SIZE, this.cipher);
   }
 
-  finishRead(ticket: number): number {
-    return this.#reader.finish(ticket);
+  finishRead(ticket: number, wait = true): number {
+    return this.#reader.finish(ticket, wait);
+  }
+
+  awaitRead(offset: number, length: number, waiter: ReadWaiter, { map } = this.head): number {
+    if (this.locked || offset % BLOCK_SIZE !== 0 || length % BLOCK_SIZE !== 0) return -1;
+    return this.#reader.await(map, offset / BLOCK_SIZE, length / BLOCK_SIZE, this.cipher, waiter);
   }
 
   stageWrite(source: DataBuffer, at: number, offset: number, length: number): number {
@@ -490,10 +495,4 @@ export class Volume implements BlockDevice {
     }
     return OK;
   }
-}
-
-/** Most blocks that are not zero differ in their first word. */
-function isZeroBlock(source: DataBuffer, at: number): boolean {
-  if (source.view.getUint32(at) !== 0) return false;
-  return source.bytes.compare(ZEROES.bytes, 0, BLOCK_SIZE, at, at + BLOCK_SIZE) === 0;
 }
