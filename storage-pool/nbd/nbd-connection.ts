@@ -39,6 +39,8 @@ export class Connection {
   /** Among those that wait for the limits of their volumes. */
   throttled = false;
   parsed = false;
+  /** Among those with reads that wait for a disk. */
+  reading = false;
   /** Its volume's pool is being opened anew: nothing is parsed until it is there again. */
   parked = false;
   /** The client sends nothing more; it may still wait for answers. */

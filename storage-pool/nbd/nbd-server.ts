@@ -44,6 +44,8 @@ export class NbdServer implements FlushQueue {
   /** Connections whose volumes are at their limits. */
   #throttled: Connection[] = [];
   readonly #servedLast: Connection[] = [];
+  /** Connections with reads under way. */
+  readonly #reading: Connection[] = [];
   readonly times = new HopTimes();
   readonly #flushes: FlushRounds;
   #nowMs = 0;
@@ -184,8 +186,13 @@ export class NbdServer implements FlushQueue {
     let blocked = 0;
     for (let i = 0; i < touched.length; i++) {
       if (touched[i]!.closed) continue;
-      const { reads } = touched[i]!.transmission!;
-      touched[i]!.transmission!.finishReads();
+      const connection = touched[i]!;
+      const { reads } = connection.transmission!;
+      connection.transmission!.finishReads();
+      if (reads.awaited > 0 && !connection.reading) {
+        connection.reading = true;
+        this.#reading.push(connection);
+      }
       tried += reads.tried;
       blocked += reads.blocked;
     }
@@ -277,12 +284,19 @@ export class NbdServer implements FlushQueue {
   sendReads(): void {
     if (this.#awaited?.hasEnded !== true) return;
     this.#awaited.hasEnded = false;
-    for (const connection of this.#connections.values()) {
-      const reads = connection.transmission?.reads;
-      if (reads?.hasAnswered !== true) continue;
-      reads.hasAnswered = false;
-      this.#sendAnswers(connection);
+    const reading = this.#reading;
+    let kept = 0;
+    for (let i = 0; i < reading.length; i++) {
+      const connection = reading[i]!;
+      const { reads } = connection.transmission!;
+      if (reads.hasAnswered) {
+        reads.hasAnswered = false;
+        this.#sendAnswers(connection);
+      }
+      connection.reading = !connection.closed && reads.awaited > 0;
+      if (connection.reading) reading[kept++] = connection;
     }
+    reading.length = kept;
   }
 
   #sendAll(answered: ReadonlySet<FlushWaiter>): void {

@@ -84,7 +84,7 @@ export class ReadReplies implements ReadWaiter {
     if (this.#size === 0) return;
     if (ahead) {
       for (let i = 0; i < this.#count; i++) {
-        if (this.#tickets[i] === ALONE && this.#await(echo, i) === AWAITED) this.#tickets[i] = AWAITED;
+        if (this.#tickets[i] === ALONE && this.#leave(echo, i) === AWAITED) this.#tickets[i] = AWAITED;
       }
     }
     const replies = this.#replies;
@@ -125,7 +125,7 @@ export class ReadReplies implements ReadWaiter {
           continue;
         }
         this.blocked++;
-        ticket = this.#await(echo, i);
+        ticket = this.#leave(echo, i);
         this.#tickets[i] = ticket;
       }
       if (ticket === AWAITED) later++;
@@ -141,7 +141,7 @@ export class ReadReplies implements ReadWaiter {
   }
 
   /** A read that its disk has to be waited for with goes on by itself, if it can. */
-  #await(echo: Uint32Array, i: number): number {
+  #leave(echo: Uint32Array, i: number): number {
     const offset = this.#offsets[i] as number;
     const length = this.#lengths[i] as number;
     const slot = this.#device.awaitRead(offset, length, this);

@@ -179,7 +179,7 @@ test("encrypted blocks come decrypted, and holes stay holes", () => {
   cipher.encrypt(plain, 0, secret, 0, 98, 2);
   expect(volume.stageWrite(secret, 0, 98 * BLOCK_SIZE, 2 * BLOCK_SIZE)).toBe(OK);
   expect(volume.commit()).toBe(OK);
-  const slot = pool.reader.await(volume.head.map, 98, 4, cipher, waiter);
+  const slot = pool.reader.beginRead(volume.head.map, 98, 4, cipher, waiter);
   lengths.set(slot, { length: 4 * BLOCK_SIZE });
   pump();
   const whole = Buffer.concat([plain.bytes, Buffer.alloc(2 * BLOCK_SIZE)]);

@@ -168,7 +168,7 @@ export class MapReader {
   }
 
   /** Begins a read of whole blocks that `waiter` is told of as it ends. Its slot; −1 when it is to be waited for. */
-  await(
+  beginRead(
     map: BlockMap,
     block: number,
     count: number,

@@ -197,7 +197,7 @@ export class Volume implements BlockDevice {
 
   awaitRead(offset: number, length: number, waiter: ReadWaiter, { map } = this.head): number {
     if (this.locked || offset % BLOCK_SIZE !== 0 || length % BLOCK_SIZE !== 0) return -1;
-    return this.#reader.await(map, offset / BLOCK_SIZE, length / BLOCK_SIZE, this.cipher, waiter);
+    return this.#reader.beginRead(map, offset / BLOCK_SIZE, length / BLOCK_SIZE, this.cipher, waiter);
   }
 
   stageWrite(source: DataBuffer, at: number, offset: number, length: number): number {
