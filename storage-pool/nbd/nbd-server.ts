@@ -33,6 +33,7 @@ import { Connection, type ExportSource, type Listener } from "./nbd-connection.j
 import { type NbdPlace, openListener, removeSocket } from "./nbd-listener.js";
 import type { TlsMode } from "./nbd-session.js";
 import { INPUT_SIZE, NbdTransmission } from "./nbd-transmission.js";
+import { ReadingConnections } from "./reading-connections.js";
 
 const SOCKET_BUFFER_BYTES = 4 * 1024 * 1024;
 
@@ -44,8 +45,12 @@ export class NbdServer implements FlushQueue {
   /** Connections whose volumes are at their limits. */
   #throttled: Connection[] = [];
   readonly #servedLast: Connection[] = [];
-  /** Connections with reads under way. */
-  readonly #reading: Connection[] = [];
+  readonly #reading = new ReadingConnections();
+  readonly #sendAnswers = (connection: Connection): void => {
+    this.#send(connection);
+    // It may have been kept from asking for more.
+    if (!connection.closed && connection.transmission!.hungry) this.#parse(connection);
+  };
   readonly times = new HopTimes();
   readonly #flushes: FlushRounds;
   #nowMs = 0;
@@ -189,10 +194,7 @@ export class NbdServer implements FlushQueue {
       const connection = touched[i]!;
       const { reads } = connection.transmission!;
       connection.transmission!.finishReads();
-      if (reads.awaited > 0 && !connection.reading) {
-        connection.reading = true;
-        this.#reading.push(connection);
-      }
+      if (reads.awaited > 0) this.#reading.note(connection);
       tried += reads.tried;
       blocked += reads.blocked;
     }
@@ -284,19 +286,7 @@ export class NbdServer implements FlushQueue {
   sendReads(): void {
     if (this.#awaited?.hasEnded !== true) return;
     this.#awaited.hasEnded = false;
-    const reading = this.#reading;
-    let kept = 0;
-    for (let i = 0; i < reading.length; i++) {
-      const connection = reading[i]!;
-      const { reads } = connection.transmission!;
-      if (reads.hasAnswered) {
-        reads.hasAnswered = false;
-        this.#sendAnswers(connection);
-      }
-      connection.reading = !connection.closed && reads.awaited > 0;
-      if (connection.reading) reading[kept++] = connection;
-    }
-    reading.length = kept;
+    this.#reading.tell(this.#sendAnswers);
   }
 
   #sendAll(answered: ReadonlySet<FlushWaiter>): void {
@@ -304,12 +294,6 @@ export class NbdServer implements FlushQueue {
       ({ transmission }) => transmission !== undefined && answered.has(transmission),
     );
     for (let i = 0; i < connections.length; i++) this.#sendAnswers(connections[i]!);
-  }
-
-  #sendAnswers(connection: Connection): void {
-    this.#send(connection);
-    // It may have been kept from asking for more.
-    if (!connection.closed && connection.transmission!.hungry) this.#parse(connection);
   }
 
   #where(predicate: (connection: Connection) => boolean): Connection[] {

@@ -199,23 +199,12 @@ for (const [how, env] of [
       "--verify=crc32c",
     );
     await fio("v", "--rw=write", "--bs=1m", "--size=64m", "--iodepth=4", "--verify=crc32c", "--end_fsync=1");
-    await whileForgetting(() =>
+    await storage.forgetting(() =>
       fio("v", "--rw=randrw", "--bs=4k-32k", "--size=48m", "--iodepth=32", "--verify=crc32c", "--fsync=64"),
     );
     expect((await volume("v")).allocatedBytes).toBe(64 * MIB);
     expect(storage.said).toContain(how === "io_uring" ? '"io":"io_uring"' : '"io":"plain"');
   });
-}
-
-/** The page cache forgets the disk again and again, so that reads have to come from it. */
-async function whileForgetting(work: () => Promise<unknown>): Promise<void> {
-  let isOver = false;
-  const working = work().finally(() => {
-    isOver = true;
-  });
-  const disk = `if=${join(storage.disks[0] ?? "", "segments")}`;
-  while (!isOver) await runOk("dd", [disk, "iflag=nocache", "count=0", "status=none"]);
-  await working;
 }
 
 test("kill -9 during writes: every answered write is there afterwards", async () => {

@@ -31,6 +31,17 @@ export class StorageProcess extends DaemonProcess {
     return runOk(process.execPath, [PLINTH, ...args, "--dir", join(this.dir, "s")]);
   }
 
+  /** The page cache forgets the first disk again and again until `work` is over, so that reads have to come from it. */
+  async forgetting(work: () => Promise<unknown>): Promise<void> {
+    let isOver = false;
+    const working = work().finally(() => {
+      isOver = true;
+    });
+    const disk = `if=${join(this.disks[0] ?? "", "segments")}`;
+    while (!isOver) await runOk("dd", [disk, "iflag=nocache", "count=0", "status=none"]);
+    await working;
+  }
+
   async destroy(): Promise<void> {
     await this.end("SIGKILL");
     rmSync(this.dir, { recursive: true, force: true });
