@@ -293,3 +293,28 @@ describe("over TCP", () => {
     expect(server.connectionCount).toBe(0);
   });
 });
+
+test("who connects while a pool is opened anew is greeted afterwards, and who is there goes on then", () => {
+  const device = new MemoryDevice(1 << 22);
+  let target: NbdExport | undefined = new NbdExport("v", "", device, false);
+  const exports = {
+    open: () => target,
+    find: () => target,
+    list: () => (target === undefined ? [] : [target]),
+  };
+  server.listen("v", { kind: "unix", path: `${dir}/v` }, exports, "refused");
+  const before = connect("v");
+  server.park(device);
+  target = undefined;
+  before.send(requests(READ, 1));
+  const meanwhile = new Client(`${dir}/v`);
+  clients.push(meanwhile);
+  meanwhile.send(OPENING);
+  // Nothing is to be done: the loop may sleep.
+  for (let n = 0; n < 5; n++) expect(epoll.wait(0) + (round() === 0 ? 1 : 0)).toBe(0);
+  expect([reads(before), meanwhile.received.byteLength]).toEqual([0, 0]);
+  target = new NbdExport("v", "", new MemoryDevice(1 << 22), false);
+  server.unpark();
+  for (let n = 0; n < 10; n++) round();
+  expect([reads(before), meanwhile.received.byteLength]).toEqual([1, HELLO_SIZE + 10]);
+});

@@ -54,6 +54,8 @@ export class NbdServer implements FlushQueue {
   readonly times = new HopTimes();
   readonly #flushes: FlushRounds;
   #nowMs = 0;
+  /** A pool is being opened anew: who connects now would find less than there is. */
+  #holding = false;
   /** Some connection may have a write that waits for room. */
   hasStalled = false;
   /** Clients of other fronts, which an inline sync would keep waiting, too. */
@@ -112,8 +114,9 @@ export class NbdServer implements FlushQueue {
     this.#closeWhere((connection) => connection.transmission?.export.device === device);
   }
 
-  /** Clients that use `device` wait from now on; what they have asked for already is answered. */
+  /** Clients that use `device` wait from now on; what they have asked for already is answered. New ones wait in the backlog. */
   park(device: BlockDevice): void {
+    this.#setHolding(true);
     const chosen = this.#where((connection) => connection.transmission?.export.device === device);
     for (let i = 0; i < chosen.length; i++) {
       chosen[i]!.parked = true;
@@ -123,6 +126,7 @@ export class NbdServer implements FlushQueue {
 
   /** Clients that wait go on with what their export's name stands for now; without one their connections end. */
   unpark(): void {
+    this.#setHolding(false);
     const chosen = this.#where((connection) => connection.parked);
     for (let i = 0; i < chosen.length; i++) {
       const connection = chosen[i]!;
@@ -133,6 +137,12 @@ export class NbdServer implements FlushQueue {
         this.#parse(connection);
       }
     }
+  }
+
+  #setHolding(holding: boolean): void {
+    this.#holding = holding;
+    const listeners = [...this.#listeners.values()]; // cold
+    for (let i = 0; i < listeners.length; i++) this.#epoll.modify(listeners[i]!.fd, holding ? 0 : EPOLLIN);
   }
 
   /** Clients that use `device` now. */
@@ -306,7 +316,7 @@ export class NbdServer implements FlushQueue {
   }
 
   #accept(listener: Listener): void {
-    for (;;) {
+    while (!this.#holding) {
       const fd = sysAccept(listener.fd);
       if (fd < 0) return;
       if (!this.#hasPlace(listener)) {

@@ -17,7 +17,7 @@ let guest: BlkGuest | undefined;
 let client: ChildProcessWithoutNullStreams | undefined;
 let said = "";
 beforeAll(async () => {
-  requirePrograms("qemu-system-x86_64", "qemu-io");
+  requirePrograms("qemu-system-x86_64", "qemu-io", "nbdinfo");
   dir = mkdtempSync("/tmp/vr-");
   storage = new StorageProcess();
   await storage.start();
@@ -80,8 +80,17 @@ it("keeps guests and clients while a disk's return opens the pool anew: nothing 
     60_000,
     50,
   );
+  // Who comes in the middle of it finds all that there is.
+  let opened = false;
+  let comings = 0;
+  const coming = (async () => {
+    for (; !opened; comings++) await runOk("nbdinfo", ["--size", storage.uri("client")]);
+  })();
   renameSync(`${once}.away`, once);
   await waitFor(async () => (await view("alone")).damage === undefined, "the disk to be used", 60_000, 100);
+  opened = true;
+  await coming;
+  expect(comings).toBeGreaterThan(1);
   // It was in the middle of its work.
   const written = (await view("guest")).allocatedBytes;
   const sums = (text: string) => text.split(/\s+/).filter((word) => /^[0-9a-f]{32}$/.test(word));
