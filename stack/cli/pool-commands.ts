@@ -57,8 +57,8 @@ export function registerPool(program: Command): void {
     pool
       .command("set <name>")
       .description("from which share on a pool warns, and when it is scrubbed")
-      .option("--warning <percent>", "of what is usable", wholeNumber(1, 99))
-      .option("--critical <percent>", "of what is usable", wholeNumber(1, 100))
+      .option("--warning <percent>", "of what is usable (a new pool: 80)", wholeNumber(1, 99))
+      .option("--critical <percent>", "of what is usable (a new pool: 95)", wholeNumber(1, 100))
       .option(
         "--scrub <when>",
         'daily, weekly, monthly, off, or five fields of cron in UTC, e.g. "0 1 * * 0"',

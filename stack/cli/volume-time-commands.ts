@@ -126,7 +126,11 @@ export function registerTimeVerbs(volume: Command): void {
         "make snapshots by the clock (UTC): hourly, daily, weekly, monthly, or one of your own with --cron",
       )
       .option("--cron <fields>", 'five fields, e.g. "30 2 * * *"')
-      .option("--keep <count>", "how many of its snapshots are kept", wholeNumber(1, 1023))
+      .option(
+        "--keep <count>",
+        "how many of its snapshots are kept (default: hourly 24, daily 7, weekly 4, monthly 12, others 10)",
+        wholeNumber(1, 1023),
+      )
       .option("--remove", "no more of them; those that are there stay", false),
   ).action(
     async (

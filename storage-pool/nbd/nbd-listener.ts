@@ -1,7 +1,14 @@
 // Sockets that NBD clients connect to. Thread: the pool's worker. Hot: no.
 import { unlinkSync } from "node:fs";
 import { PlinthError } from "../../base/errors/index.js";
-import { closeFile, giveSocketFile, listenTcp, listenUnix } from "../../base/linux/index.js";
+import {
+  closeFile,
+  EPOLLIN,
+  type Epoll,
+  giveSocketFile,
+  listenTcp,
+  listenUnix,
+} from "../../base/linux/index.js";
 
 /** Where a server listens: a unix socket (given to `uid` as root), a TCP address, or a descriptor that it takes over. */
 export type NbdPlace =
@@ -30,4 +37,9 @@ export function removeSocket(path: string): void {
   } catch {
     // Whoever owns the directory may have removed it already.
   }
+}
+
+/** Whether clients are taken, or wait in the backlogs of sockets that listen. */
+export function askForClients(epoll: Epoll, fds: Iterable<number>, asked: boolean): void {
+  for (const fd of fds) epoll.modify(fd, asked ? EPOLLIN : 0); // cold
 }

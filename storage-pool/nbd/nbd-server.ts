@@ -30,7 +30,7 @@ import type { AwaitedReads } from "../volume/awaited-reads.js";
 import type { BlockDevice } from "../volume/block-device.js";
 import { type FlushQueue, FlushRounds, type FlushWaiter, type Syncer } from "./flush-rounds.js";
 import { Connection, type ExportSource, type Listener } from "./nbd-connection.js";
-import { type NbdPlace, openListener, removeSocket } from "./nbd-listener.js";
+import { askForClients, type NbdPlace, openListener, removeSocket } from "./nbd-listener.js";
 import type { TlsMode } from "./nbd-session.js";
 import { INPUT_SIZE, NbdTransmission } from "./nbd-transmission.js";
 import { ReadingConnections } from "./reading-connections.js";
@@ -116,7 +116,8 @@ export class NbdServer implements FlushQueue {
 
   /** Clients that use `device` wait from now on; what they have asked for already is answered. New ones wait in the backlog. */
   park(device: BlockDevice): void {
-    this.#setHolding(true);
+    this.#holding = true;
+    askForClients(this.#epoll, this.#listeners.keys(), false);
     const chosen = this.#where((connection) => connection.transmission?.export.device === device);
     for (let i = 0; i < chosen.length; i++) {
       chosen[i]!.parked = true;
@@ -126,7 +127,8 @@ export class NbdServer implements FlushQueue {
 
   /** Clients that wait go on with what their export's name stands for now; without one their connections end. */
   unpark(): void {
-    this.#setHolding(false);
+    this.#holding = false;
+    askForClients(this.#epoll, this.#listeners.keys(), true);
     const chosen = this.#where((connection) => connection.parked);
     for (let i = 0; i < chosen.length; i++) {
       const connection = chosen[i]!;
@@ -137,12 +139,6 @@ export class NbdServer implements FlushQueue {
         this.#parse(connection);
       }
     }
-  }
-
-  #setHolding(holding: boolean): void {
-    this.#holding = holding;
-    const listeners = [...this.#listeners.values()]; // cold
-    for (let i = 0; i < listeners.length; i++) this.#epoll.modify(listeners[i]!.fd, holding ? 0 : EPOLLIN);
   }
 
   /** Clients that use `device` now. */
