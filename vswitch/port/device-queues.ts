@@ -51,7 +51,7 @@ export class DeviceQueues<Q extends { readonly queue: number }> {
         this.#epoll.add(reader.wakeFd, EPOLLIN);
       }
     } catch (thrown) {
-      for (const { reader } of added) reader.close(); // cold
+      for (let i = 0; i < added.length; i++) this.#drop(added[i] as Served);
       throw thrown;
     }
     this.#serve([...this.#served, ...added].sort((a, b) => a.queue - b.queue));
@@ -61,11 +61,7 @@ export class DeviceQueues<Q extends { readonly queue: number }> {
   remove(queues: readonly number[]): void {
     const gone = this.#served.filter(({ queue }) => queues.includes(queue));
     this.#serve(this.#served.filter(({ queue }) => !queues.includes(queue)));
-    for (let i = 0; i < gone.length; i++) {
-      const { reader } = gone[i] as Served;
-      this.#epoll.remove(reader.wakeFd);
-      reader.close();
-    }
+    for (let i = 0; i < gone.length; i++) this.#drop(gone[i] as Served);
   }
 
   rx(batch: Batch): number {
@@ -121,6 +117,11 @@ export class DeviceQueues<Q extends { readonly queue: number }> {
   close(): void {
     for (const { reader } of this.#served) reader.close(); // cold
     this.#serve([]);
+  }
+
+  #drop({ reader }: Served): void {
+    this.#epoll.remove(reader.wakeFd);
+    reader.close();
   }
 
   #serve(served: readonly Served[]): void {
