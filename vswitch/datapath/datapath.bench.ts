@@ -88,6 +88,9 @@ const bucket = (actions: readonly Action[]) => ({
   actions,
 });
 const ttl: Action = { type: "dec_nw_ttl" };
+const from: Action = { type: "set_field", field: "eth_src", value: Uint8Array.of(2, 0, 0, 0, 0, 1) };
+const to: Action = { type: "set_field", field: "eth_dst", value: Uint8Array.of(2, 0, 0, 0, 0, 2) };
+measure("routed: eth_src, eth_dst, TTL, output", [[0, [], [apply(from, to, ttl, output(2))]]], 64);
 measure("select group of 4, TTL and output", [[0, [], [apply({ type: "group", groupId: 1 })]]], 64, [
   {
     type: "group_mod",

@@ -11,6 +11,7 @@ import { Megaflow, type MegaflowView } from "./megaflow.js";
 import type { PathCache } from "./path-cache.js";
 import { K_TABLE } from "./recordings.js";
 import type { VerdictCache } from "./verdict-cache.js";
+import type { Counts } from "./verdict-origins.js";
 
 export interface KnownFlow {
   /** The table in which such packets begin when they come back from connection tracking; undefined: they come in. */
@@ -50,7 +51,7 @@ export function knownFlows({ verdicts, paths, tables }: KnownFlowsModules, nowMs
     bits: Int32Array | null,
     table: number | undefined,
     flows: readonly (Flow | null)[],
-    [packets, bytes, usedMs]: readonly [number, number, number],
+    { packets, bytes, usedMs }: Counts,
     others: number,
   ): void => {
     const start = viewOf(key);
@@ -68,14 +69,19 @@ export function knownFlows({ verdicts, paths, tables }: KnownFlowsModules, nowMs
     const { key, bits, others } = origin;
     // Only the keys of packets that come back are so long.
     const table = key.length > K.K_PIPELINE ? key[K_TABLE] : undefined;
-    add(key, bits, table, flows, [origins.packets[id]!, origins.bytes[id]!, origins.usedMs[id]!], others);
+    add(key, bits, table, flows, origins.countsOf(id), others);
   }
   paths.forEach(version, (key, entry) => {
     if (paths.known[entry] === 1) return;
     const from = entry * PATH_LENGTH_MAX;
     const flows = paths.flows.slice(from, from + paths.lengths[entry]!);
     const table = key[K.K_CT_STATE] === 0 ? undefined : paths.tableOf(entry);
-    add(key, null, table, flows, [paths.packets[entry]!, paths.bytes[entry]!, paths.usedMs[entry]!], 0);
+    const counts = {
+      packets: paths.packets[entry]!,
+      bytes: paths.bytes[entry]!,
+      usedMs: paths.usedMs[entry]!,
+    };
+    add(key, null, table, flows, counts, 0);
   });
   return known;
 }

@@ -13,19 +13,25 @@ export interface Origin {
   others: number;
 }
 
+export interface Counts {
+  readonly packets: number;
+  readonly bytes: number;
+  readonly usedMs: number;
+}
+
+const COUNTS_SHIFT = 2;
+const BYTES = 1;
+const USED_MS = 2;
+
 export class VerdictOrigins {
-  /** By verdict: packets that it has judged, their bytes, and when the last of them came. The first of each kind, which has
-   *  gone through the tables, is not among them. */
-  readonly packets = new Float64Array(VERDICTS_MAX);
-  readonly bytes = new Float64Array(VERDICTS_MAX);
-  readonly usedMs = new Float64Array(VERDICTS_MAX);
+  /** By verdict, half a line of the cache each: packets that it has judged, their bytes, and when the last of them came. The
+   *  first of each kind, which has gone through the tables, is not among them. */
+  readonly #counts = new Float64Array(VERDICTS_MAX << COUNTS_SHIFT);
   readonly #all: (Origin | null)[] = [];
 
   /** A new verdict, made for a packet with the key; null: nobody has its key. */
   begin(id: number, key: Int32Array | null, bits: Int32Array | null): void {
-    this.packets[id] = 0;
-    this.bytes[id] = 0;
-    this.usedMs[id] = 0;
+    this.#counts.fill(0, id << COUNTS_SHIFT, (id + 1) << COUNTS_SHIFT);
     this.#all[id] = key === null ? null : { key: key.slice(), bits: bits?.slice() ?? null, others: 0 };
   }
 
@@ -55,9 +61,17 @@ export class VerdictOrigins {
   }
 
   count(id: number, packets: number, sizeBytes: number, nowMs: number): void {
-    this.packets[id] = this.packets[id]! + packets;
-    this.bytes[id] = this.bytes[id]! + sizeBytes;
-    this.usedMs[id] = nowMs;
+    const counts = this.#counts;
+    const at = id << COUNTS_SHIFT;
+    counts[at] = counts[at]! + packets;
+    counts[at + BYTES] = counts[at + BYTES]! + sizeBytes;
+    counts[at + USED_MS] = nowMs;
+  }
+
+  countsOf(id: number): Counts {
+    const at = id << COUNTS_SHIFT;
+    const counts = this.#counts;
+    return { packets: counts[at]!, bytes: counts[at + BYTES]!, usedMs: counts[at + USED_MS]! };
   }
 }
 
