@@ -44,7 +44,7 @@ export async function compare(comparison: Comparison): Promise<Outcome> {
   const samples = all.map((): number[] => []);
   for (let round = 0; round < comparison.runs; round++) {
     for (const [index, contender] of all.entries()) {
-      const value = await contender.measure();
+      const value = await measureOf(contender, comparison.title);
       samples[index]?.push(value);
       process.stdout.write(`${comparison.title}: ${contender.name}: ${format(value)} ${comparison.unit}\n`);
     }
@@ -61,6 +61,17 @@ export async function compare(comparison: Comparison): Promise<Outcome> {
       ratio: comparison.better === "higher" ? ours.median / peer.median : peer.median / ours.median,
     })),
   };
+}
+
+/** A run that fails is said and made once more: one that did not come up in time must not cost all others of its row. */
+async function measureOf(contender: Contender, title: string): Promise<number> {
+  try {
+    return await contender.measure();
+  } catch (thrown) {
+    const why = thrown instanceof Error ? thrown.message : String(thrown);
+    process.stdout.write(`${title}: ${contender.name} failed, once more: ${why}\n`);
+    return contender.measure();
+  }
 }
 
 function summarize(name: string, samples: readonly number[]): Measured {
