@@ -6,7 +6,8 @@
 // The receiving half may be worked on by another thread (xdp-receiver.ts), so the memory is a file.
 // Source: Documentation/networking/af_xdp.rst, linux/if_xdp.h. Invariant: each chunk is with exactly one ring or with us.
 // Thread: its creator. Hot: yes.
-import { EAGAIN, EBUSY, EINTR, raw, systemError } from "./errno.js";
+import { PlinthError } from "../errors/index.js";
+import { EAGAIN, EBUSY, EINTR, EINVAL, raw, systemError } from "./errno.js";
 import { addressOf } from "./ffi.js";
 import { closeFile } from "./file.js";
 import { createMemfd, FileMapping } from "./memory.js";
@@ -114,6 +115,13 @@ export class XdpSocket {
       view.setUint32(4, index, true);
       view.setUint32(8, queue, true);
       const result = raw(cBind(fd, addressOf(address), 16));
+      // The kernel's word for a queue that the device has not; every device has the first.
+      if (result === -EINVAL && queue > 0 && !zeroCopy) {
+        throw new PlinthError(
+          "EINVAL",
+          `it has no queue ${queue}; ethtool -l ${name} shows how many there are`,
+        );
+      }
       if (result < 0) throw systemError("bind(AF_XDP)", result, `${name}, queue ${queue}`);
     } catch (thrown) {
       for (const mapping of mappings) mapping.unmap(); // cold

@@ -1,3 +1,5 @@
+import { mkdtempSync, openSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { closeFile, createMemfd, hasSealShrink, sealShrink } from "../linux/index.js";
 import { GuestMemory } from "./guest-memory.js";
@@ -102,6 +104,18 @@ test("a file that is not sealed and cannot be is refused unless allowed", () => 
   expect(() => new GuestMemory(window).map([region(0, 0x1000)], [plain])).toThrowError(
     expect.objectContaining({ code: "GUEST_MEMORY_INVALID" }),
   );
+  const dir = mkdtempSync("/tmp/pl-memory-");
+  const path = join(dir, "file"); // on a file system without seals
+  writeFileSync(path, new Uint8Array(0x1000));
+  const file = openSync(path, "r+");
+  fds.push(file);
+  rmSync(dir, { recursive: true });
+  expect(() => new GuestMemory(window).map([region(0, 0x1000)], [file])).toThrowError(
+    "its file is not sealed against shrinking; use memory-backend-memfd, or allow-unsealed-memory",
+  );
+  expect(() =>
+    new GuestMemory(window, { allowUnsealed: true }).map([region(0, 0x1000)], [file]),
+  ).not.toThrow();
 });
 
 test("a GuestWindow gives out the lowest free range and never overlaps", () => {

@@ -33,7 +33,9 @@ export function mapShared(window: GuestWindow, range: SharedRange, allowUnsealed
     throw memoryInvalid(`a region of ${sizeBytes} bytes at ${fileOffset} in a file of ${stat.size}`);
   }
   if (!allowUnsealed && !hasSealShrink(fd) && !sealShrink(fd)) {
-    throw memoryInvalid("its file is not sealed against shrinking; use memory-backend-memfd, or allow it");
+    throw memoryInvalid(
+      "its file is not sealed against shrinking; use memory-backend-memfd, or allow-unsealed-memory",
+    );
   }
   const pageSize = pageSizeOf(stat.blksize);
   const from = Math.floor(fileOffset / pageSize) * pageSize;

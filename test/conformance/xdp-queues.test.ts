@@ -205,6 +205,16 @@ describe("the queues of an AF_XDP port", needsRoot, () => {
     await exchange(30);
   });
 
+  it("are refused by number where the device has fewer", async () => {
+    const descriptors = readdirSync("/proc/self/fd").length;
+    const more = spec(FAR, "afxdp", { n_rxq: String(QUEUES + 1), "xdp-mode": "generic" });
+    await expect(handle.addPort({ bridge: "br0", spec: more, ofport: 3, vlan: TRUNK })).rejects.toThrow(
+      `${FAR} for AF_XDP: it has no queue ${QUEUES}; ethtool -l ${FAR} shows how many there are`,
+    );
+    expect(readdirSync("/proc/self/fd").length).toBe(descriptors);
+    await exchange(20);
+  });
+
   it("come back when the port goes, and nothing stays open", async () => {
     const descriptors = readdirSync("/proc/self/fd").length;
     await handle.removePort("br0", NAME);
