@@ -123,6 +123,14 @@ export class PoolWorld {
     this.#housekeep(pool);
   }
 
+  /** Housekeeping until nothing is due at `nowMs`; false when nothing was. */
+  rest(nowMs: number): boolean {
+    const pool = this.pool as Pool;
+    let isBusy = false;
+    while (this.#housekeep(pool, nowMs) !== "idle") isBusy = true;
+    return isBusy;
+  }
+
   flush(): void {
     const volume = (this.pool as Pool).volume(1);
     if (volume.flush() !== 0) throw new Error("the flush failed");
@@ -157,11 +165,12 @@ export class PoolWorld {
     this.pool = undefined;
   }
 
-  #housekeep(pool: Pool): void {
-    const outcome = pool.housekeeper.housekeep(performance.now());
-    if (typeof outcome !== "object") return;
+  #housekeep(pool: Pool, nowMs = performance.now()): "busy" | "idle" {
+    const outcome = pool.housekeeper.housekeep(nowMs);
+    if (typeof outcome !== "object") return outcome;
     this.#record(outcome);
     pool.housekeeper.checkpointRecorded(true);
+    return "busy";
   }
 
   #record(record: CheckpointRecord): void {
@@ -183,7 +192,7 @@ interface State {
 }
 
 function newSpec(sizeBytes: number): VolumeSpec {
-  const history = { rewindMs: 0, keyframes: [], clockMs: 0, deletedAtMs: 0 };
+  const history = { rewindMs: 0, keyframes: [], clockMs: 0, deletedAtMs: 0, compression: "none" as const };
   const placed = { copies: 1, diskClass: "", keyId: "", reserve: false, originVolume: 0, snapshots: [] };
   return {
     id: 1,

@@ -28,6 +28,7 @@ const volume: VolumeEntry = {
   deletedName: "",
   purgeAtMs: 0,
   owner: "",
+  compression: "deflate",
   endLost: true,
 };
 const disks = [newDisk("/a", 0, true), { ...newDisk("/b", 3, true), suspect: true, slotCount: 77 }];

@@ -58,7 +58,7 @@ interface PoolRecord extends Omit<PoolEntry, "disks"> {
   disks: DiskEntry[];
 }
 
-export interface VolumeEntry extends Omit<VolumeSpec, "snapshots" | "durableSequence"> {
+export interface VolumeEntry extends Omit<VolumeSpec, "snapshots" | "durableSequence" | "compression"> {
   readonly pool: string;
   readonly snapshots: readonly SnapshotEntry[];
   readonly schedules: readonly ScheduleEntry[];
@@ -73,6 +73,8 @@ export interface VolumeEntry extends Omit<VolumeSpec, "snapshots" | "durableSequ
   readonly purgeAtMs: number;
   /** Who makes it anew when it is gone: "Volume shop/data"; "" when nobody said. */
   readonly owner: string;
+  /** How its cold blocks are packed; "": not at all. */
+  readonly compression: string;
 }
 
 export interface SnapshotEntry extends SnapshotSpec {
@@ -194,6 +196,7 @@ const volumeRecord = defineRecord<VolumeEntry>("VolumeEntry", {
   burstMs: { number: 22, type: "uint64" },
   owner: { number: 23, type: "string" },
   endLost: { number: 24, type: "bool" },
+  compression: { number: 25, type: "string" },
 });
 
 const exportRecord = defineRecord<ExportEntry>("ExportEntry", {

@@ -10,14 +10,17 @@ import { BLOCK_SIZE } from "../limits.js";
 import type { MapReader } from "../volume/map-reader.js";
 import type { Volume } from "../volume/volume.js";
 import { bufferChecksum } from "./checksum.js";
-import { DATA_BLOCKS, INDEX_SIZE, RECORD_DATA, SEGMENT_BLOCKS } from "./format.js";
+import { DATA_BLOCKS, GROUP_BLOCKS, INDEX_SIZE, RECORD_DATA, SEGMENT_BLOCKS } from "./format.js";
 import { visitRecordPlaces } from "./record-reader.js";
+import { readRecords } from "./recovery.js";
 import { RELOCATE_BLOCKS, type Relocation } from "./relocation.js";
 import { runChecksum } from "./run-checksum.js";
 import type { Segment, SegmentTable } from "./segment-table.js";
 
 /** Blocks that one step looks at and moves at most. */
 export const CLEAN_STEP_BLOCKS = RELOCATE_BLOCKS;
+/** The same of those that are packed, each of which may be in another group that is to be unpacked. */
+const UNPACK_STEP_BLOCKS = 8;
 /** Blocks read at once: live ones with the dead between them. */
 const WINDOW_BLOCKS = 2 * CLEAN_STEP_BLOCKS;
 
@@ -36,8 +39,8 @@ export class Cleaner {
   #windowAt = 0;
   #windowBlocks = 0;
   readonly #sums = new Uint32Array(CLEAN_STEP_BLOCKS);
-  /** The victim's blocks that something names: block within the segment, and block of the volume. */
-  readonly #places = new Uint32Array(DATA_BLOCKS);
+  /** The victim's blocks that something names: where they lie, and block of the volume. */
+  readonly #locations = new Uint32Array(DATA_BLOCKS);
   readonly #blocks = new Uint32Array(DATA_BLOCKS);
   #count = 0;
   #next = 0;
@@ -94,18 +97,31 @@ export class Cleaner {
     this.#next = 0;
     this.#windowBlocks = 0;
     const { table } = this.#options;
+    if (victim.isPacked) {
+      for (const { group, offset } of readRecords(victim)) {
+        for (let i = 0; group !== undefined && i < GROUP_BLOCKS; i++) {
+          const isThere = ((group.stored >>> i) & 1) === 1 && table.at(group.location >>> 10) === victim;
+          if (isThere) this.#note(group.location + i, offset / BLOCK_SIZE + i);
+        }
+      }
+      return;
+    }
     for (let copy = 0; copy < victim.disks.length && this.#count === 0; copy++) {
       const slot = victim.slots[copy] as number;
       if (victim.disks[copy]?.read(slot, this.#index, 0, INDEX_SIZE, 0) !== 0) continue;
       visitRecordPlaces(this.#index.view, victim.serial, (kind, block, dataBlock, count) => {
         if (kind !== RECORD_DATA) return;
-        for (let i = 0; i < count && this.#count < DATA_BLOCKS; i++) {
-          if (table.countOf(victim.index * SEGMENT_BLOCKS + dataBlock + i) === 0) continue;
-          this.#places[this.#count] = dataBlock + i;
-          this.#blocks[this.#count++] = block + i;
-        }
+        const location = victim.index * SEGMENT_BLOCKS + dataBlock;
+        for (let i = 0; i < count; i++) this.#note(location + i, block + i);
       });
     }
+  }
+
+  /** Block `block` of some volume lies at `location` of the victim, if anything names it. */
+  #note(location: number, block: number): void {
+    if (this.#count >= DATA_BLOCKS || this.#options.table.countOf(location) === 0) return;
+    this.#locations[this.#count] = location;
+    this.#blocks[this.#count++] = block;
   }
 
   /**
@@ -118,7 +134,8 @@ export class Cleaner {
     if (this.#options.table.at(victim.index) !== victim) return this.#end();
     const { relocation } = this.#options;
     relocation.begin();
-    const end = Math.min(this.#count, this.#next + Math.min(most, CLEAN_STEP_BLOCKS));
+    const largest = victim.isPacked ? UNPACK_STEP_BLOCKS : CLEAN_STEP_BLOCKS;
+    const end = Math.min(this.#count, this.#next + Math.min(most, largest));
     let result = 0;
     while (this.#next < end && result === 0) {
       const run = this.#runFrom(this.#next, end);
@@ -153,13 +170,13 @@ export class Cleaner {
 
   /** Neighbours in the segment and in the volume, from the `at`-th on, that a live map names; 0: not even the first. */
   #runFrom(at: number, end: number): number {
-    const { index } = this.#victim as Segment;
     let run = 0;
     while (at + run < end) {
-      const place = this.#places[at + run] as number;
+      const location = this.#locations[at + run] as number;
       const block = this.#blocks[at + run] as number;
-      if (place !== (this.#places[at] as number) + run || block !== (this.#blocks[at] as number) + run) break;
-      const sum = this.#options.relocation.checksum(block, index * SEGMENT_BLOCKS + place);
+      if (location !== (this.#locations[at] as number) + run) break;
+      if (block !== (this.#blocks[at] as number) + run) break;
+      const sum = this.#options.relocation.checksum(block, location);
       if (sum === undefined) break;
       this.#sums[run] = sum;
       run++;
@@ -170,22 +187,36 @@ export class Cleaner {
   /** Reads, checks and stages the `run` blocks from `#next` on; those that cannot be read stay where they are. */
   #stageRun(victim: Segment, run: number): number {
     const { relocation } = this.#options;
-    const from = victim.index * SEGMENT_BLOCKS;
-    const place = this.#places[this.#next] as number;
+    const from = this.#locations[this.#next] as number;
     const block = this.#blocks[this.#next] as number;
+    if (victim.isPacked) return this.#stageUnpacked(victim, from, block, run);
+    const place = from % SEGMENT_BLOCKS;
     const offset = place * BLOCK_SIZE;
     const at = this.#see(victim, place, run) ? (place - this.#windowAt) * BLOCK_SIZE : -1;
     let expected = this.#sums[0] as number;
     for (let i = 1; i < run; i++) expected = runChecksum(expected, this.#sums[i] as number);
     if (at >= 0 && bufferChecksum(this.#buffer, at, run * BLOCK_SIZE) === expected) {
-      for (let i = 0; i < run; i++) relocation.expect(from + place + i);
+      for (let i = 0; i < run; i++) relocation.expect(from + i);
       return relocation.stage(victim, this.#buffer, at, block, run, this.#sums, 0);
     }
     this.#windowBlocks = 0;
     for (let i = 0; i < run; i++) {
       const sum = this.#sums[i] as number;
       if (!this.#options.reader.repair(victim, offset + i * BLOCK_SIZE, sum, this.#buffer, 0)) continue;
-      relocation.expect(from + place + i);
+      relocation.expect(from + i);
+      const result = relocation.stage(victim, this.#buffer, 0, block + i, 1, this.#sums, i);
+      if (result !== 0) return result;
+    }
+    return 0;
+  }
+
+  /** The same for blocks that are packed: they go as they are in the volume. */
+  #stageUnpacked(victim: Segment, from: number, block: number, run: number): number {
+    const { relocation, reader } = this.#options;
+    for (let i = 0; i < run; i++) {
+      const sum = this.#sums[i] as number;
+      if (reader.packed.read(from + i, sum, this.#buffer, 0, true) !== 0) continue;
+      relocation.expect(from + i);
       const result = relocation.stage(victim, this.#buffer, 0, block + i, 1, this.#sums, i);
       if (result !== 0) return result;
     }
@@ -195,7 +226,7 @@ export class Cleaner {
   /** Has the `run` blocks from `place` on in the buffer, with as many behind them as will be wanted; false: unreadable. */
   #see(victim: Segment, place: number, run: number): boolean {
     if (place >= this.#windowAt && place + run <= this.#windowAt + this.#windowBlocks) return true;
-    const last = this.#places[this.#count - 1] as number;
+    const last = (this.#locations[this.#count - 1] as number) % SEGMENT_BLOCKS;
     const count = Math.max(run, Math.min(WINDOW_BLOCKS, last + 1 - place));
     this.#windowAt = place;
     this.#windowBlocks = 0;

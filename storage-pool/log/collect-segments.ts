@@ -10,10 +10,13 @@ import {
   FORMAT_VERSION,
   getUint64,
   INDEX_SIZE,
+  NUMBERS_MAX,
+  PACKED_NUMBER_MIN,
   RECORD_SERIAL,
   SEGMENT_INDEX_MAX,
   SEGMENT_LOG,
   SEGMENT_MOVED,
+  SEGMENT_PACKED,
   type SegmentHeader,
 } from "./format.js";
 import { hasRecordMagic, parseRecord } from "./record-reader.js";
@@ -31,7 +34,7 @@ export function collectSegments(disks: readonly Disk[]): { found: Segment[]; sta
     const damaged: number[] = [];
     for (const { slot, header } of disk.readCells(damaged)) {
       if (!isPlace(header, disk.index, slot)) continue;
-      if (header.index === 0 || header.index > SEGMENT_INDEX_MAX) {
+      if (!hasPossibleNumbers(header)) {
         throw storageError("DISK_DAMAGED", `a segment has the impossible index ${header.index}`);
       }
       const known = bySerial.get(header.serial);
@@ -60,9 +63,33 @@ export function collectSegments(disks: readonly Disk[]): { found: Segment[]; sta
       kept.map(({ slot }) => slot),
     );
     segment.revived = kept.some((cell) => cell.header.index === 0);
+    // Which numbers a packed one has its records say themselves.
+    if (segment.isPacked) segment.index = segment.numbers[0] as number;
     found.push(segment);
   }
+  refuseMixedNumbers(found);
   return { found, stale };
+}
+
+function hasPossibleNumbers({ kind, index, numbers }: SegmentHeader): boolean {
+  const isPossible = (number: number) => number > 0 && number <= SEGMENT_INDEX_MAX;
+  if (kind !== SEGMENT_PACKED) return isPossible(index) && numbers.length === 0;
+  return (
+    numbers[0] === index &&
+    numbers.length <= NUMBERS_MAX &&
+    new Set(numbers).size === numbers.length &&
+    numbers.every((number) => isPossible(number) && number >= PACKED_NUMBER_MIN)
+  );
+}
+
+/** Readers tell packed segments by their numbers, which are higher than all others. */
+function refuseMixedNumbers(found: readonly Segment[]): void {
+  let highest = 0;
+  for (const { isPacked, index } of found) if (!isPacked) highest = Math.max(highest, index);
+  for (const { isPacked, numbers } of found) {
+    if (!isPacked || numbers.every((number) => number > highest)) continue;
+    throw storageError("DISK_DAMAGED", `a packed segment has a number below ${highest}, which another has`);
+  }
 }
 
 /**
@@ -77,26 +104,45 @@ function revive(disk: Disk, slot: number, bySerial: Map<number, Cell[]>): boolea
     const serial = getUint64(area.view, at + RECORD_SERIAL);
     const record = parseRecord(area.bytes, at, serial);
     if (record === undefined) continue;
-    const { volume, epoch, sequence: firstSequence } = record;
+    const { volume, group } = record;
     const header: SegmentHeader = {
       formatVersion: FORMAT_VERSION,
       serial,
       index: 0,
-      kind: volume === 0 ? SEGMENT_MOVED : SEGMENT_LOG,
+      kind: group !== undefined ? SEGMENT_PACKED : volume === 0 ? SEGMENT_MOVED : SEGMENT_LOG,
       volume,
-      epoch,
-      firstSequence,
+      epoch: group === undefined ? record.epoch : 0,
+      firstSequence: group === undefined ? record.sequence : 0,
       places: [disk.index, slot],
       revision: 0,
       copies: 1,
       diskClass: "",
+      numbers: [],
+      storedBlocks: 0,
     };
+    if (group !== undefined) Object.assign(header, groupsIn(area, serial));
     const known = bySerial.get(serial);
     if (known === undefined) bySerial.set(serial, [{ disk, slot, header }]);
     else known.push({ disk, slot, header });
     return true;
   }
   return false;
+}
+
+/** What the records of a packed segment say of its numbers, and how much was put there. */
+function groupsIn(area: DataBuffer, serial: number): Pick<SegmentHeader, "numbers" | "storedBlocks"> {
+  const numbers = new Set<number>();
+  let storedBlocks = 0;
+  for (let at = 0; at < INDEX_SIZE; ) {
+    const record = hasRecordMagic(area.view, at) ? parseRecord(area.bytes, at, serial) : undefined;
+    const group = record?.group;
+    if (group !== undefined) {
+      numbers.add(group.location >>> 10);
+      for (let bits = group.stored; bits > 0; bits >>>= 1) storedBlocks += bits & 1;
+    }
+    at += record?.size ?? 8;
+  }
+  return { numbers: [...numbers], storedBlocks };
 }
 
 function isPlace(header: SegmentHeader, disk: number, slot: number): boolean {

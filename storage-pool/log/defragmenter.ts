@@ -14,7 +14,7 @@ import type { BlockMap } from "../volume/block-map.js";
 import type { MapReader } from "../volume/map-reader.js";
 import { isTorn, type TornRanges } from "../volume/torn-ranges.js";
 import type { Volume } from "../volume/volume.js";
-import { DATA_BLOCKS, LOCATION_LOST } from "./format.js";
+import { DATA_BLOCKS } from "./format.js";
 import { kindOf, RELOCATE_BLOCKS, type Relocation } from "./relocation.js";
 import type { SegmentTable } from "./segment-table.js";
 
@@ -142,8 +142,9 @@ export class Defragmenter {
   }
 
   #isMovable(volume: Volume, location: number): boolean {
-    if (location === 0 || location === LOCATION_LOST) return false;
-    return kindOf(this.#options.table.of(location)) === kindOf(volume);
+    const { table } = this.#options;
+    if (location === 0 || table.isPackedOrLost(location)) return false;
+    return kindOf(table.of(location)) === kindOf(volume);
   }
 }
 

@@ -123,6 +123,8 @@ test("a reader refuses a format that it does not know", () => {
     revision: 0,
     copies: 1,
     diskClass: "",
+    numbers: [],
+    storedBlocks: 0,
   };
   expect(() => parseCell(encodeCell(cell))).toThrowError(refusal);
   const map = {

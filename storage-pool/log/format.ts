@@ -12,6 +12,8 @@
 //  that a catalogue is known to be older than the disk. Programs before it wrote none.
 //  doubt, 16 random bytes at 3584 likewise: written when what stands at the disk's path may be a copy of it, to be told by.
 //
+//  slot of a packed segment: the same, but what its records say (below); `index` is the first of up to 8 segment numbers.
+//
 //  slot:  index area (18 blocks)                             data area (1006 blocks)
 //  ┌────────────────────────────────────────────────┬──────────────────────────────────────────┐
 //  │ record 0 │ record 1 │ record 2 │ …             │ 4 KiB │ 4 KiB │ 4 KiB │ …                │
@@ -34,6 +36,18 @@
 //  56 u64 serial                 of the segment: what an earlier life of the slot left behind never passes
 //  64 u32 × n                    crc32c of each payload block
 //
+//  record of a group (kind 4), in packed segments only: 16 neighbouring blocks of a volume that take less room together.
+//  volume 0; as above but for
+//  12 u32 location               of the group's first block, as maps have it: one of the segment's numbers × 1024 + 32 + 16 g
+//  16 u64 stored                 bit i: block i of the group is there; the others were packed as zeros, and no map names them
+//  24 u64 size                   of the raw deflate stream (RFC 1951) that its payload begins with, at most 48 KiB; it holds
+//                                65536 bytes. What the payload's last block has behind it is zero
+//  32 u64 offset, 40 u64 length  of the group: a multiple of 65536, and 65536
+//  64 u32 × n, u32 × 16          crc32c of each payload block, as it is on the disk; then of each block of the volume, 0 where
+//                                none is stored
+//  A location of the group names block i as `location + i`; where its payload lies only the record says. So a packed segment
+//  has a number for every 992 blocks: those from the top of what there is downwards, where no other segment has one.
+//
 //  Why records stand apart from payload: both are appended by one write per batch, a 4 KiB read reads 4 KiB at a
 //  4 KiB boundary, recovery reads 72 KiB per 4 MiB, and a 4 KiB write costs 72 bytes of overhead, not 4096.
 //  Where the checksums live: on disk in the records and in checkpoints, in memory in the map (4 of its 8 bytes).
@@ -53,8 +67,8 @@
 //
 // Versioned by FORMAT_VERSION: a reader refuses what it does not know. Version 1 had no marks, no revisions of segment
 // headers, and map files with all their pages (indexes and sums in the trailer); version 2 no encrypted volumes; version
-// 3 table entries of 16 B, without the blocks stored. All are
-// read, and become 4: disks when they are opened, maps (of which a start reads every page until then) when next written.
+// 3 table entries of 16 B, without the blocks stored; version 4 no packed segments. All are read, and become 5: disks when
+// they are opened, maps (of which, before version 4, a start reads every page until then) when next written.
 // Invariant: all encoders are here and nowhere else. Thread: any. Hot: yes (encodeRecord).
 
 import { defineRecord, type RecordType } from "../../base/schema/index.js";
@@ -63,7 +77,7 @@ import { storageError } from "../errors.js";
 import { BLOCK_SIZE } from "../limits.js";
 import { bufferChecksum, checksum } from "./checksum.js";
 
-export const FORMAT_VERSION = 4;
+export const FORMAT_VERSION = 5;
 /** Read, too. */
 export const FORMAT_OLDEST = 1;
 export const SEGMENT_SIZE = 4 * 1024 * 1024;
@@ -83,11 +97,24 @@ export const RECORD_SERIAL = 56;
 export const RECORD_DATA = 1;
 export const RECORD_UNMAP = 2;
 export const RECORD_MARK = 3;
+export const RECORD_GROUP = 4;
+/** Blocks of a volume that are packed together, and as bytes. */
+export const GROUP_BLOCKS = 16;
+export const GROUP_SIZE = GROUP_BLOCKS * BLOCK_SIZE;
+/** Blocks that a packed group takes at most. */
+export const GROUP_PACKED_MAX = 12;
+/** Groups that one number of a packed segment names, the first of them as block GROUP_FIRST_BLOCK. */
+export const GROUP_FIRST_BLOCK = 32;
+export const NUMBER_GROUPS = (SEGMENT_BLOCKS - GROUP_FIRST_BLOCK) / GROUP_BLOCKS;
+/** Numbers of a packed segment, at most. */
+export const NUMBERS_MAX = 8;
 export const TABLE_ENTRY_SIZE = 20;
 /** Of versions 2 and 3. */
 export const TABLE_ENTRY_SIZE_OLD = 16;
 /** Locations of the next one would look like LOCATION_LOST. */
 export const SEGMENT_INDEX_MAX = 2 ** 22 - 2;
+/** Numbers of packed segments are never lower. */
+export const PACKED_NUMBER_MIN = 2 ** 21;
 /** A block of which the map does not say any more where it is. */
 export const LOCATION_LOST = 0xffff_ffff;
 export const PAGE_ENTRIES = 512;
@@ -123,6 +150,7 @@ export interface DiskStamp {
 
 export const SEGMENT_LOG = 1;
 export const SEGMENT_MOVED = 2;
+export const SEGMENT_PACKED = 3;
 
 /** What a slot holds; an empty cell means that the slot is free. */
 export interface SegmentHeader {
@@ -131,7 +159,10 @@ export interface SegmentHeader {
   serial: number;
   /** The segment's number, which locations name; shared by all copies. */
   index: number;
-  /** SEGMENT_LOG: records of `volume` in sequence. SEGMENT_MOVED: payload put together by the cleaner. */
+  /**
+   * SEGMENT_LOG: records of `volume` in sequence. SEGMENT_MOVED: payload put together by the cleaner. SEGMENT_PACKED: groups
+   * of blocks of `volume` and its clones, packed.
+   */
   kind: number;
   volume: number;
   epoch: number;
@@ -145,6 +176,10 @@ export interface SegmentHeader {
   copies: number;
   /** The class of disks that it is kept on; "" when any will do. */
   diskClass: string;
+  /** Of SEGMENT_PACKED: all numbers that locations name it by, `index` first; else none. */
+  numbers: number[];
+  /** Of SEGMENT_PACKED: blocks of volumes that were put there. */
+  storedBlocks: number;
 }
 
 /** What a map file says about itself. */
@@ -206,6 +241,8 @@ export const segmentHeaderRecord: RecordType<SegmentHeader> = defineRecord<Segme
   revision: { number: 9, type: "uint32" },
   copies: { number: 10, type: "uint32" },
   diskClass: { number: 11, type: "string" },
+  numbers: { number: 12, type: "uint32", repeated: true },
+  storedBlocks: { number: 13, type: "uint32" },
 });
 
 export const mapHeaderRecord: RecordType<MapHeader> = defineRecord<MapHeader>("MapHeader", {
@@ -282,6 +319,37 @@ export function encodeRecord(
   if ((blockCount & 1) === 1) words[word + (size >>> 2) - 1] = 0;
   words[word + 1] = bufferChecksum(buffer, at + 8, size - 8);
   return size;
+}
+
+/**
+ * Completes the record of a group at `at`, a multiple of 8, whose checksums already stand at `at + RECORD_SIZE`: those of
+ * the packed blocks, then GROUP_BLOCKS of its blocks. `size`: of the stream, in bytes. Returns the record's size.
+ */
+export function encodeGroup(
+  buffer: DataBuffer,
+  at: number,
+  location: number,
+  stored: number,
+  size: number,
+  offset: number,
+  dataBlock: number,
+  serial: number,
+): number {
+  const sums = Math.ceil(size / BLOCK_SIZE) + GROUP_BLOCKS;
+  return encodeRecord(
+    buffer,
+    at,
+    0,
+    location,
+    stored,
+    size,
+    offset,
+    GROUP_SIZE,
+    RECORD_GROUP,
+    dataBlock,
+    serial,
+    sums,
+  );
 }
 
 /** A superblock as its 4 KiB on the disk. */

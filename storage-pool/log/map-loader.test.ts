@@ -7,6 +7,7 @@ import { checksum } from "./checksum.js";
 import {
   encodeMapHeader,
   encodeMapTrailer,
+  FORMAT_VERSION,
   PAGE_SIZE,
   parseMapHeader,
   parseMapTrailer,
@@ -84,7 +85,7 @@ test("a map of version 3, whose table does not say what pages hold, is read and 
   expect(pool.volume(1).stageUnmap(9 * BLOCK, BLOCK)).toBe(0);
   memory.close();
   const newer = memory.files.files.get(memory.specs.get(1)!.mapFile)!;
-  expect(parseMapHeader(newer.slice(0, BLOCK))?.formatVersion).toBe(4);
+  expect(parseMapHeader(newer.slice(0, BLOCK))?.formatVersion).toBe(FORMAT_VERSION);
   memory.reopen();
   expectContent(memory);
 });
@@ -92,7 +93,7 @@ test("a map of version 3, whose table does not say what pages hold, is read and 
 test("a newer map is refused", () => {
   const { memory, name } = stored();
   const parts = partsOf(memory.files.files.get(name)!);
-  memory.files.files.set(name, put(parts, 5, parts.table));
+  memory.files.files.set(name, put(parts, FORMAT_VERSION + 1, parts.table));
   expect(() => memory.reopen()).toThrowError(expect.objectContaining({ code: "DISK_FORMAT" }));
 });
 

@@ -327,7 +327,8 @@ export class MapFileJob {
     const { table: all } = this.#store;
     all.visit((segment) => {
       // What is not counted yet may be named: a segment that no file lists is gone after the next start.
-      if (segment.liveBlocks > 0 || !all.isKnown(segment)) segments.push(segment.index, segment.serial);
+      if (segment.liveBlocks === 0 && all.isKnown(segment)) return;
+      for (const number of segment.numbers) segments.push(number, segment.serial);
     });
     this.#sink.append(table);
     this.#sink.append(

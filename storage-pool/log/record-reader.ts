@@ -5,17 +5,24 @@ import { BLOCK_SIZE } from "../limits.js";
 import { checksum } from "./checksum.js";
 import {
   DATA_BLOCKS,
+  GROUP_BLOCKS,
+  GROUP_FIRST_BLOCK,
+  GROUP_PACKED_MAX,
+  GROUP_SIZE,
   getUint64,
   INDEX_BLOCKS,
   INDEX_SIZE,
   MAGIC_RECORD,
+  PACKED_NUMBER_MIN,
   RECORD_DATA,
+  RECORD_GROUP,
   RECORD_MARK,
   RECORD_SERIAL,
   RECORD_SIZE,
   RECORD_UNMAP,
   recordSize,
   SEGMENT_BLOCKS,
+  SEGMENT_INDEX_MAX,
 } from "./format.js";
 
 const U32 = 0x1_0000_0000;
@@ -78,11 +85,14 @@ export class RecordCursor {
     if (!Number.isSafeInteger(offset + length)) return false;
     const isMark = kind === RECORD_MARK;
     if (!isMark && (length === 0 || length % BLOCK_SIZE !== 0 || offset % BLOCK_SIZE !== 0)) return false;
-    if (!isMark && kind !== RECORD_DATA && kind !== RECORD_UNMAP) return false;
-    const blockCount = kind === RECORD_DATA ? length / BLOCK_SIZE : 0;
+    const isGroup = kind === RECORD_GROUP;
+    if (!isMark && kind !== RECORD_DATA && kind !== RECORD_UNMAP && !isGroup) return false;
+    if (isGroup && !isPossibleGroup(view, at)) return false;
+    const payload = kind === RECORD_DATA ? length : isGroup ? getUint64(view, at + 24) : 0;
+    const blockCount = Math.ceil(payload / BLOCK_SIZE);
     if (blockCount > DATA_BLOCKS) return false;
     if (blockCount > 0 && (dataBlock < INDEX_BLOCKS || dataBlock + blockCount > SEGMENT_BLOCKS)) return false;
-    const size = recordSize(blockCount);
+    const size = recordSize(isGroup ? blockCount + GROUP_BLOCKS : blockCount);
     if (at + size > index.byteLength) return false;
     if (view.getUint32(at + 4, true) !== checksum(index, at + 8, size - 8)) return false;
     this.volume = view.getUint32(at + 8, true);
@@ -106,6 +116,38 @@ export class RecordCursor {
   }
 }
 
+/** Whether what the record of a group says of it can be. */
+function isPossibleGroup(view: DataView, at: number): boolean {
+  const location = view.getUint32(at + 12, true);
+  const place = location & (SEGMENT_BLOCKS - 1);
+  const number = location >>> 10;
+  if (place < GROUP_FIRST_BLOCK || place % GROUP_BLOCKS !== 0) return false;
+  if (number < PACKED_NUMBER_MIN || number > SEGMENT_INDEX_MAX) return false;
+  const stored = getUint64(view, at + 16);
+  const size = getUint64(view, at + 24);
+  return (
+    view.getUint32(at + 8, true) === 0 &&
+    stored > 0 &&
+    stored < 2 ** GROUP_BLOCKS &&
+    size > 0 &&
+    size <= GROUP_PACKED_MAX * BLOCK_SIZE &&
+    getUint64(view, at + 32) % GROUP_SIZE === 0 &&
+    getUint64(view, at + 40) === GROUP_SIZE
+  );
+}
+
+/** What the record of a group says beside where its payload lies. */
+export interface GroupPlaces {
+  /** Of its first block. */
+  readonly location: number;
+  /** Bit i: block i is stored there. */
+  readonly stored: number;
+  /** Of the packed stream, in bytes. */
+  readonly size: number;
+  /** crc32c of its GROUP_BLOCKS blocks. */
+  readonly sums: Uint32Array;
+}
+
 /** A record that stays what it is. */
 export class LogRecord {
   readonly volume: number;
@@ -116,7 +158,10 @@ export class LogRecord {
   readonly length: number;
   readonly kind: number;
   readonly dataBlock: number;
+  /** Of the blocks of payload, as they are on the disk. */
   readonly checksums: Uint32Array;
+  /** Of the record of a group. */
+  readonly group: GroupPlaces | undefined;
   /** Bytes that the record takes in the index area, and where it stands there. */
   readonly size: number;
   readonly at: number;
@@ -132,6 +177,7 @@ export class LogRecord {
     this.dataBlock = from.dataBlock;
     this.checksums = new Uint32Array(from.blockCount);
     for (let i = 0; i < from.blockCount; i++) this.checksums[i] = from.sum(i);
+    this.group = from.kind === RECORD_GROUP ? groupOf(from) : undefined;
     this.size = from.size;
     this.at = from.at;
   }
@@ -139,6 +185,12 @@ export class LogRecord {
   sum(i: number): number {
     return this.checksums[i] as number;
   }
+}
+
+function groupOf(from: RecordCursor): GroupPlaces {
+  const sums = new Uint32Array(GROUP_BLOCKS);
+  for (let i = 0; i < GROUP_BLOCKS; i++) sums[i] = from.sum(from.blockCount + i);
+  return { location: from.epoch, stored: from.sequence, size: from.durable, sums };
 }
 
 const cursor = new RecordCursor();

@@ -13,7 +13,7 @@ import type { MapPage } from "../volume/map-page.js";
 import type { Root, Volume } from "../volume/volume.js";
 import { PAGE_ENTRIES, SEGMENT_MOVED } from "./format.js";
 import { LogWriter, type SpaceGate, type Staging } from "./log-writer.js";
-import type { SegmentTable } from "./segment-table.js";
+import type { Segment, SegmentTable } from "./segment-table.js";
 
 /** Blocks that are moved between begin() and end() at most. */
 export const RELOCATE_BLOCKS = 64;
@@ -23,6 +23,15 @@ export interface RelocationOptions {
   readonly staging: Staging;
   readonly gate: SpaceGate;
   readonly volumes: ReadonlyMap<number, Volume>;
+}
+
+/** What of writes that are not a log's a sync has to know; see LogWriter. */
+export interface PackedWrites {
+  readonly sequence: number;
+  durable: number;
+  readonly segment: undefined;
+  unsynced: Segment[];
+  broken: boolean;
 }
 
 /** What a segment has in common with those that its blocks may go to. */
@@ -41,6 +50,14 @@ export class Relocation {
   movedBlocks = 0;
   /** Volumes whose maps changed since their last checkpoint began: until theirs nothing is freed. */
   readonly touched = new Set<Volume>();
+  /** Packed segments that were written and may not be on the medium yet. */
+  readonly packedWrites: PackedWrites = {
+    sequence: 0,
+    durable: 0,
+    segment: undefined,
+    unsynced: [],
+    broken: false,
+  };
   readonly #options: RelocationOptions;
   /** By copies and class of disks. */
   readonly #writers = new Map<string, LogWriter>();
@@ -57,6 +74,11 @@ export class Relocation {
 
   get writers(): readonly LogWriter[] {
     return [...this.#writers.values()];
+  }
+
+  /** Something that maps name cannot be made durable any more. */
+  get broken(): boolean {
+    return this.packedWrites.broken || this.writers.some((writer) => writer.broken);
   }
 
   /** Blocks of such segments that the open one still takes, at least. */
@@ -110,6 +132,12 @@ export class Relocation {
 
   end(): void {
     this.#roots = [];
+  }
+
+  /** Between begin() and end(): `block`, where it lies at `from`, lies at `location` from now on. */
+  redirect(block: number, from: number, location: number): void {
+    this.#redirect(block, from, location);
+    this.movedBlocks++;
   }
 
   #writerFor(kind: SegmentKind): LogWriter {

@@ -11,10 +11,13 @@ import { assert } from "../../base/assert/index.js";
 import type { Disk } from "../disk/disk.js";
 import { PageCache } from "../volume/page-cache.js";
 import {
+  DATA_BLOCKS,
   FORMAT_VERSION,
+  PACKED_NUMBER_MIN,
   SEGMENT_BLOCKS,
   SEGMENT_INDEX_MAX,
   SEGMENT_LOG,
+  SEGMENT_PACKED,
   SEGMENT_SIZE,
   type SegmentHeader,
 } from "./format.js";
@@ -22,6 +25,12 @@ import {
 export class Segment {
   /** Changes only while a pool is opened. */
   index: number;
+  /** All numbers that locations name it by: `index`, and further ones of a packed segment. */
+  numbers: readonly number[];
+  /** Blocks that were packed into it; 0 for others. */
+  readonly storedBlocks: number;
+  /** Where its groups lie, once somebody read one (packed-reader.ts). */
+  groups: Uint32Array | undefined = undefined;
   readonly serial: number;
   readonly kind: number;
   readonly volume: number;
@@ -53,6 +62,8 @@ export class Segment {
 
   constructor(header: SegmentHeader, disks: readonly Disk[], slots: readonly number[]) {
     this.index = header.index;
+    this.numbers = header.kind === SEGMENT_PACKED ? header.numbers : [header.index];
+    this.storedBlocks = header.storedBlocks;
     this.serial = header.serial;
     this.kind = header.kind;
     this.volume = header.volume;
@@ -73,9 +84,18 @@ export class Segment {
     return false;
   }
 
+  get isPacked(): boolean {
+    return this.kind === SEGMENT_PACKED;
+  }
+
+  /** Blocks that can be named in it, at most. */
+  get capacityBlocks(): number {
+    return this.isPacked ? this.storedBlocks : DATA_BLOCKS;
+  }
+
   /** What its cells say when it stands at `places`. */
   header(places: readonly Place[], revision: number): SegmentHeader {
-    const { serial, index, kind, volume, epoch, firstSequence, copies, diskClass } = this;
+    const { serial, index, kind, volume, epoch, firstSequence, copies, diskClass, storedBlocks } = this;
     const pairs = places.flatMap(({ disk, slot }) => [disk.index, slot]);
     return {
       formatVersion: FORMAT_VERSION,
@@ -89,6 +109,8 @@ export class Segment {
       revision,
       copies,
       diskClass,
+      numbers: this.isPacked ? [...this.numbers] : [], // cold
+      storedBlocks,
     };
   }
 
@@ -115,14 +137,26 @@ export class SegmentTable {
   readonly #segments: (Segment | undefined)[] = [undefined];
   readonly #freeIndexes: number[] = [];
   /**
+   * Every number from here on is one of a packed segment, or none; so is that of LOCATION_LOST. Falls as packed ones are
+   * made: a reader tells by one comparison what it cannot just read.
+   */
+  packedFrom = SEGMENT_INDEX_MAX + 1;
+  /** By how far their numbers are below the highest; each stands at all of its numbers. */
+  readonly #packed: (Segment | undefined)[] = [];
+  readonly #freeNumbers: number[] = [];
+  /**
    * Pages that name a block, by location, which is segment index × 1024 + block. Not in the segments: a map page is copied
    * with 512 locations all over the pool, and a count that was not 0 needs no look at its segment.
    */
-  readonly #counts: Uint16Array[] = [];
+  readonly #counts = new Array<Uint16Array | undefined>(
+    Math.ceil((SEGMENT_INDEX_MAX + 1) / COUNTED_SEGMENTS),
+  ).fill(undefined);
   #nextSerial = 1;
   usedCount = 0;
   /** Blocks of all segments that something counted names. */
   liveBlocks = 0;
+  /** Of these, what packed segments hold beyond what their slots would hold otherwise: what packing has won. */
+  packedGain = 0;
   /** Pages of maps in memory. */
   readonly pages = new PageCache(this);
   /** Segments up to this serial were there when the pool was opened. */
@@ -132,14 +166,24 @@ export class SegmentTable {
     this.disks = [...disks]; // cold
   }
 
-  /** Segment by index; undefined when there is none. */
+  /** Segment by any of its numbers; undefined when there is none. */
   at(index: number): Segment | undefined {
-    return this.#segments[index];
+    return index < this.packedFrom ? this.#segments[index] : this.#packed[SEGMENT_INDEX_MAX - index];
   }
 
-  /** The segment of a location that is known to be counted. */
+  /** The segment of a location that is known to be counted, and not to be in a packed one. */
   of(location: number): Segment {
     return this.#segments[location >>> 10] as Segment;
+  }
+
+  /** The segment of any location that is known to be counted. */
+  holder(location: number): Segment {
+    return this.at(location >>> 10) as Segment;
+  }
+
+  /** The location is in a packed segment, or it is LOCATION_LOST. */
+  isPackedOrLost(location: number): boolean {
+    return location >>> 10 >= this.packedFrom;
   }
 
   /** Blocks that are named, at most. */
@@ -163,7 +207,7 @@ export class SegmentTable {
     const at = location & (COUNTED_BLOCKS - 1);
     const count = counts[at] as number;
     if (count === 0) {
-      this.of(location).liveBlocks++;
+      if (++this.holder(location).liveBlocks > DATA_BLOCKS) this.packedGain++;
       this.liveBlocks++;
     }
     counts[at] = count + 1;
@@ -176,7 +220,7 @@ export class SegmentTable {
     const count = (counts[at] as number) - 1;
     counts[at] = count;
     if (count === 0) {
-      this.of(location).liveBlocks--;
+      if (this.holder(location).liveBlocks-- > DATA_BLOCKS) this.packedGain--;
       this.liveBlocks--;
     }
   }
@@ -219,6 +263,43 @@ export class SegmentTable {
     copies: number,
     diskClass = "",
   ): Segment | number {
+    const found = this.#findDisks(copies, diskClass);
+    if (typeof found === "number") return found;
+    const index = this.#freeIndexes.pop() ?? this.#segments.length;
+    if (index >= this.packedFrom) return 28;
+    const made = this.#make({ kind, volume, epoch, firstSequence, copies, diskClass, index }, found);
+    return made ?? this.allocate(kind, volume, epoch, firstSequence, copies, diskClass);
+  }
+
+  /** The same for a packed segment of `storedBlocks` blocks that needs `count` numbers. */
+  allocatePacked(
+    volume: number,
+    count: number,
+    storedBlocks: number,
+    copies: number,
+    diskClass: string,
+  ): Segment | number {
+    const found = this.#findDisks(copies, diskClass);
+    if (typeof found === "number") return found;
+    const numbers: number[] = [];
+    while (numbers.length < count) {
+      const number = this.#freeNumbers.pop() ?? this.packedFrom - 1;
+      if (number < Math.max(PACKED_NUMBER_MIN, this.#segments.length)) break;
+      this.packedFrom = Math.min(this.packedFrom, number);
+      numbers.push(number);
+    }
+    if (numbers.length < count) {
+      this.#freeNumbers.push(...numbers);
+      return 28;
+    }
+    const what = { kind: SEGMENT_PACKED, volume, epoch: 0, firstSequence: 0, copies, diskClass };
+    const index = numbers[0] as number;
+    const made = this.#make({ ...what, index, numbers, storedBlocks }, found);
+    return made ?? this.allocatePacked(volume, count, storedBlocks, copies, diskClass);
+  }
+
+  /** Disks for a new segment: the emptiest first; or an errno. */
+  #findDisks(copies: number, diskClass: string): Disk[] | number {
     const open = this.disks.filter((disk) => disk.open && disk.isOfClass(diskClass));
     if (open.length === 0) return 5;
     const wanted = Math.min(copies, open.length);
@@ -226,22 +307,20 @@ export class SegmentTable {
       .filter((disk) => disk.freeSlots > 0)
       .sort((a, b) => b.freeSlots / b.slotCount - a.freeSlots / a.slotCount || a.index - b.index)
       .slice(0, wanted);
-    if (disks.length < wanted) return 28;
-    const index = this.#freeIndexes.pop() ?? this.#segments.length;
-    if (index > SEGMENT_INDEX_MAX) return 28;
+    return disks.length < wanted ? 28 : disks;
+  }
+
+  /** Undefined: a disk failed, and others are to be found. */
+  #make(what: NewSegment, disks: readonly Disk[]): Segment | number | undefined {
     const slots = disks.map((disk) => disk.takeSlot());
     const header: SegmentHeader = {
       formatVersion: FORMAT_VERSION,
       serial: this.#nextSerial++,
-      index,
-      kind,
-      volume,
-      epoch,
-      firstSequence,
       places: disks.flatMap((disk, i) => [disk.index, slots[i] as number]),
       revision: 0,
-      copies,
-      diskClass,
+      numbers: [],
+      storedBlocks: 0,
+      ...what,
     };
     const segment = new Segment(header, disks, slots);
     for (let i = 0; i < disks.length; i++) {
@@ -250,7 +329,7 @@ export class SegmentTable {
       if (result === 0) continue;
       if (disks.length > 1 && result !== 28) disk.failed = true;
       this.#giveBack(segment);
-      return disk.failed ? this.allocate(kind, volume, epoch, firstSequence, copies, diskClass) : result;
+      return disk.failed ? undefined : result;
     }
     this.#put(segment);
     return segment;
@@ -259,33 +338,47 @@ export class SegmentTable {
   /** Forgets a segment without references and gives its space back. */
   free(segment: Segment): void {
     assert(segment.liveBlocks === 0, "a segment with live blocks is never freed");
-    this.#segments[segment.index] = undefined;
+    for (const number of segment.numbers) this.#store(number, undefined); // cold: 1 per segment
     this.usedCount--;
     this.#giveBack(segment);
   }
 
   #giveBack(segment: Segment): void {
     for (const [i, disk] of segment.disks.entries()) disk.freeSlot(segment.slots[i] as number); // cold: 1 per segment
-    this.#freeIndexes.push(segment.index);
+    const free = segment.index < this.packedFrom ? this.#freeIndexes : this.#freeNumbers;
+    for (const number of segment.numbers) free.push(number); // cold: 1 per segment
   }
 
   #put(segment: Segment): void {
-    this.#segments[segment.index] = segment;
     this.usedCount++;
-    this.#counts[Math.floor(segment.index / COUNTED_SEGMENTS)] ??= new Uint16Array(COUNTED_BLOCKS);
+    for (let i = 0; i < segment.numbers.length; i++) {
+      const number = segment.numbers[i] as number;
+      this.#store(number, segment);
+      this.#counts[Math.floor(number / COUNTED_SEGMENTS)] ??= new Uint16Array(COUNTED_BLOCKS);
+    }
+  }
+
+  #store(number: number, segment: Segment | undefined): void {
+    if (number < this.packedFrom) this.#segments[number] = segment;
+    else this.#packed[SEGMENT_INDEX_MAX - number] = segment;
   }
 
   /** Takes over what was found on the disks at start. Every segment is sealed: writing goes on in a new one. */
   adopt(segments: readonly Segment[]): void {
+    this.packedFrom = packedFromOf(segments);
     for (let n = 0; n < segments.length; n++) {
       const segment = segments[n] as Segment;
-      assert(this.#segments[segment.index] === undefined, "segment indexes are unique");
+      const isNew = segment.numbers.every((number) => this.at(number) === undefined);
+      assert(isNew, "segment numbers are unique");
       this.#put(segment);
       segment.sealed = true;
       for (const [i, disk] of segment.disks.entries()) disk.markUsed(segment.slots[i] as number); // cold
     }
     for (let i = 1; i < this.#segments.length; i++) {
       if (this.#segments[i] === undefined) this.#freeIndexes.push(i);
+    }
+    for (let number = SEGMENT_INDEX_MAX; number >= this.packedFrom; number--) {
+      if (this.at(number) === undefined) this.#freeNumbers.push(number);
     }
   }
 
@@ -309,6 +402,15 @@ export class SegmentTable {
       const segment = this.#segments[i];
       if (segment !== undefined) visit(segment);
     }
+    this.visitPacked(visit);
+  }
+
+  /** The same for packed ones only. */
+  visitPacked(visit: (segment: Segment) => void): void {
+    for (let i = this.#packed.length - 1; i >= 0; i--) {
+      const segment = this.#packed[i];
+      if (segment !== undefined && segment.index === SEGMENT_INDEX_MAX - i) visit(segment);
+    }
   }
 
   /** Slots of all disks, free or not. */
@@ -331,7 +433,7 @@ export class SegmentTable {
   deadBlocks(): number {
     let dead = 0;
     this.visit((segment) => {
-      if (segment.sealed) dead += SEGMENT_BLOCKS - segment.liveBlocks;
+      if (segment.sealed) dead += Math.max(0, SEGMENT_BLOCKS - segment.liveBlocks);
     });
     return dead;
   }
@@ -344,4 +446,30 @@ export class SegmentTable {
     });
     return found.sort((a, b) => a.serial - b.serial);
   }
+}
+
+/** What is said of a segment that is made. */
+type NewSegment = Pick<
+  SegmentHeader,
+  "kind" | "volume" | "epoch" | "firstSequence" | "copies" | "diskClass" | "index"
+> &
+  Partial<Pick<SegmentHeader, "numbers" | "storedBlocks">>;
+
+/**
+ * The lowest number of a packed segment. Of one that no disk has any more maps tell the numbers only: those behind
+ * everything that is there, where such numbers are, are its.
+ */
+function packedFromOf(segments: readonly Segment[]): number {
+  let highest = 0;
+  for (let i = 0; i < segments.length; i++) {
+    const { isPacked, disks, index } = segments[i] as Segment;
+    if (!isPacked && disks.length > 0) highest = Math.max(highest, index);
+  }
+  let lowest = SEGMENT_INDEX_MAX + 1;
+  for (let i = 0; i < segments.length; i++) {
+    const { isPacked, numbers, index } = segments[i] as Segment;
+    const isLost = index > highest && index >= PACKED_NUMBER_MIN;
+    if (isPacked || isLost) lowest = numbers.reduce((least, number) => Math.min(least, number), lowest);
+  }
+  return lowest;
 }

@@ -21,7 +21,8 @@ export function cleanSituation(nowMs: number, cleaner: Cleaner, modules: CleanMo
   const { table, staging, reader, volumes, relocation } = modules;
   const { waitingCount, waitingBlocks } = cleaner;
   let used = table.usedCount - waitingCount;
-  let live = table.liveBlocksMost - waitingBlocks;
+  // What is packed into a slot beyond what fits into another is no room that others lack.
+  let live = table.liveBlocksMost - table.packedGain - waitingBlocks;
   let copies = 1;
   const count = ({ segment }: LogWriter) => {
     if (segment === undefined) return;

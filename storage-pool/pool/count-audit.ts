@@ -1,6 +1,6 @@
 // Counting anew, from the maps themselves, what the segment table keeps as it goes: for checks, which compare the two.
 // Thread: the pool's worker. Hot: no (all at once).
-import { LOCATION_LOST, PAGE_ENTRIES, SEGMENT_BLOCKS } from "../log/format.js";
+import { DATA_BLOCKS, LOCATION_LOST, PAGE_ENTRIES, SEGMENT_BLOCKS } from "../log/format.js";
 import type { SegmentTable } from "../log/segment-table.js";
 import type { BlockMap } from "../volume/block-map.js";
 import type { MapPage } from "../volume/map-page.js";
@@ -44,19 +44,26 @@ export function auditCounts(volumes: Iterable<Volume>, table: SegmentTable): str
     }
   }
   let live = 0;
+  let gain = 0;
   table.visit((segment) => {
-    const expected = references.get(segment.index);
     let wrong = 0;
-    for (let block = 0; block < SEGMENT_BLOCKS; block++) {
-      const count = table.countOf(segment.index * SEGMENT_BLOCKS + block);
-      if (count !== 0) live++;
-      if (count !== (expected?.[block] ?? 0)) wrong++;
+    let held = 0;
+    for (const number of segment.numbers) {
+      const expected = references.get(number);
+      for (let block = 0; block < SEGMENT_BLOCKS; block++) {
+        const count = table.countOf(number * SEGMENT_BLOCKS + block);
+        if (count !== 0) held++;
+        if (count !== (expected?.[block] ?? 0)) wrong++;
+      }
+      references.delete(number);
     }
-    references.delete(segment.index);
+    live += held;
+    gain += Math.max(0, held - DATA_BLOCKS);
     if (wrong > 0) findings.push(`${wrong} blocks of segment ${segment.index} are counted wrongly`);
   });
   for (const index of references.keys()) findings.push(`segment ${index} is named and not there`);
   if (live !== table.liveBlocks) findings.push(`${live} blocks are in use and not ${table.liveBlocks}`);
+  if (gain !== table.packedGain) findings.push(`packing has won ${gain} blocks and not ${table.packedGain}`);
   return findings.slice(0, 8);
 }
 

@@ -16,6 +16,7 @@ import { Defragmenter } from "../log/defragmenter.js";
 import { DATA_BLOCKS, SEGMENT_LOG } from "../log/format.js";
 import type { Staging } from "../log/log-writer.js";
 import type { MapStore } from "../log/map-store.js";
+import { Packer, type Packing } from "../log/packer.js";
 import type { Relocation } from "../log/relocation.js";
 import type { Segment } from "../log/segment-table.js";
 import type { MapReader } from "../volume/map-reader.js";
@@ -57,6 +58,7 @@ export interface HousekeeperOptions extends PageKeeperOptions {
   readonly store: MapStore;
   readonly staging: Staging;
   readonly relocation: Relocation;
+  readonly packing: Packing;
   /** Makes everything committed durable, or breaks the writers whose disks failed. */
   readonly sync: () => void;
   /** The same beside other work: `onSynced` is called at once or later. */
@@ -86,6 +88,7 @@ export class Housekeeper {
   readonly #options: HousekeeperOptions;
   readonly #cleaner: Cleaner;
   readonly #defragmenter: Defragmenter;
+  readonly #packer: Packer;
   readonly #history: HistoryKeeper;
   readonly #sparing: Sparing;
   readonly #pacer = new CleanPacer();
@@ -120,6 +123,7 @@ export class Housekeeper {
     this.#oldSerial = options.table.lastSerial;
     this.#cleaner = new Cleaner(options);
     this.#defragmenter = new Defragmenter(options);
+    this.#packer = new Packer(options);
     const { onHistoryLost: onLost, onHistoryShort: onShort } = options;
     this.#history = new HistoryKeeper({ ...options, onLost, onShort });
     this.#sparing = new Sparing(options, this.#history);
@@ -186,6 +190,7 @@ export class Housekeeper {
     const isRoomy = this.#pacer.isIdle && !this.#pacer.isShort;
     if (isRoomy && this.#defragmenter.step(this.#pacer.lowSegments) === "busy") return "busy";
     if (this.#cleanStep() === "busy") return "busy";
+    if (this.#pacer.isIdle && this.#packer.step(nowMs) === "busy") return "busy";
     this.#notes.mark(nowMs, this.#lastChangeMs);
     if (this.#history.follow()) return "busy";
     if (this.#spaceReturn.step(nowMs - this.#lastChangeMs)) return "busy";
@@ -260,7 +265,7 @@ export class Housekeeper {
 
   /** What a checkpoint of the volume would name may not be on any medium. */
   #isBroken(volume: Volume): boolean {
-    return volume.writer.broken || this.#options.relocation.writers.some((writer) => writer.broken);
+    return volume.writer.broken || this.#options.relocation.broken;
   }
 
   #newCheckpoint(volume: Volume): Checkpoint {
@@ -363,6 +368,7 @@ export class Housekeeper {
   /** Writers wait: all that can be won, a victim at a time, each batch freed by its checkpoint. */
   #makeRoom(nowMs: number): "busy" | "idle" {
     const cleaner = this.#cleaner;
+    if (this.#packer.isUnderWay && this.#packer.step(nowMs) === "busy") return "busy";
     if (this.#balancing.active) return this.#stepBalance();
     if (cleaner.active) {
       if (typeof cleaner.step(CLEAN_STEP_BLOCKS) === "number") this.#cleanFailed = true;

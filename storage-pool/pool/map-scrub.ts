@@ -134,10 +134,12 @@ export class MapScrub {
     for (let i = 0; i < SEGMENTS_PER_STEP && left.length > 0; i++) {
       const segment = table.at(left.pop() as number);
       if (segment === undefined) continue;
-      for (const { kind, offset, dataBlock, checksums } of readRecords(segment)) {
-        if (kind !== RECORD_DATA) continue;
-        const location = segment.index * SEGMENT_BLOCKS + dataBlock;
-        for (const gathered of this.#gathered) gather(gathered, offset / BLOCK_SIZE, location, checksums);
+      for (const { kind, offset, dataBlock, checksums, group } of readRecords(segment)) {
+        if (kind !== RECORD_DATA && !segment.numbers.includes((group?.location ?? 0) >>> 10)) continue;
+        const location = group?.location ?? segment.index * SEGMENT_BLOCKS + dataBlock;
+        const sums = group?.sums ?? checksums;
+        const stored = group?.stored ?? -1;
+        for (const each of this.#gathered) gather(each, offset / BLOCK_SIZE, location, sums, stored);
       }
     }
     if (left.length === 0 && !this.#putOneTogether()) {
@@ -260,12 +262,22 @@ function tryAll(
   return choices.length >= mapped && fill(0, choices.length - mapped);
 }
 
-/** What a record of blocks from `block` on, the first of them at `location`, says of a page. */
-function gather({ bad, found }: Gathered, block: number, location: number, sums: Uint32Array): void {
+/**
+ * What a record of blocks from `block` on, the first of them at `location`, says of a page. `stored`: which blocks of a
+ * group are there; −1: all of a record.
+ */
+function gather(
+  { bad, found }: Gathered,
+  block: number,
+  location: number,
+  sums: Uint32Array,
+  stored: number,
+): void {
   const first = bad.index * PAGE_ENTRIES;
   const from = Math.max(0, first - block);
   const end = Math.min(sums.length, first + PAGE_ENTRIES - block);
   for (let i = from; i < end; i++) {
+    if (stored >= 0 && ((stored >>> i) & 1) === 0) continue;
     found.push({ entry: block + i - first, location: location + i, sum: sums[i] as number });
   }
 }

@@ -10,13 +10,14 @@ import type { Disk } from "../disk/disk.js";
 import { EAGAIN } from "../errors.js";
 import { BLOCK_SIZE, RESERVE_SEGMENTS } from "../limits.js";
 import { bufferChecksum } from "../log/checksum.js";
-import { INDEX_SIZE, RECORD_DATA, SEGMENT_SIZE } from "../log/format.js";
+import { INDEX_SIZE, SEGMENT_SIZE } from "../log/format.js";
 import type { SpaceGate } from "../log/log-writer.js";
 import { readIndex } from "../log/recovery.js";
 import type { Place, Segment, SegmentTable } from "../log/segment-table.js";
 import type { MapReader } from "../volume/map-reader.js";
 import type { Relocation } from "./balance.js";
 import { find, type Job, type JobProgress, newProgress } from "./job.js";
+import { isWanted } from "./payload-places.js";
 
 const BATCH = 16;
 /** How often room for one segment is waited for, each time until no more is being made. */
@@ -204,16 +205,15 @@ export class MoveJob implements Job {
     source.disk.read(source.slot, buffer, 0, SEGMENT_SIZE, 0);
     buffer.bytes.set(index.bytes, 0);
     let end = INDEX_SIZE;
-    const base = segment.index * (SEGMENT_SIZE / BLOCK_SIZE);
-    for (const { kind, dataBlock, checksums } of records) {
-      if (kind !== RECORD_DATA) continue;
+    for (const record of records) {
+      const { dataBlock, checksums } = record;
       end = Math.max(end, (dataBlock + checksums.length) * BLOCK_SIZE);
       for (let i = 0; i < checksums.length; i++) {
         const at = (dataBlock + i) * BLOCK_SIZE;
         const sum = checksums[i] as number;
         if (bufferChecksum(buffer, at, BLOCK_SIZE) === sum) continue;
         // What no map names may still have to be replayed.
-        const wanted = this.#options.table.countOf(base + dataBlock + i) > 0;
+        const wanted = isWanted(this.#options.table, segment, record, i);
         if (this.#options.reader.repair(segment, at, sum, buffer, at, wanted)) this.progress.repairedBlocks++;
         else if (wanted) this.progress.lostBlocks++;
       }

@@ -21,6 +21,7 @@ import { MapStore } from "../log/map-store.js";
 import { replayLog, replayRange } from "../log/recovery.js";
 import { Segment, SegmentTable } from "../log/segment-table.js";
 import { BlockMap } from "../volume/block-map.js";
+import type { Compression } from "../volume/compression.js";
 import { Keyframe } from "../volume/history.js";
 import { MapReader } from "../volume/map-reader.js";
 import { Root } from "../volume/volume.js";
@@ -74,6 +75,8 @@ export interface VolumeSpec {
   readonly clockMs: number;
   /** When it was deleted, ms since 1970: it may still be asked back. 0: it was not. */
   readonly deletedAtMs: number;
+  /** How what of it is cold is packed. */
+  readonly compression: Compression;
   /** A disk was given up where its log may have ended: nobody knows what was flushed last. */
   readonly endLost?: boolean;
 }
@@ -282,7 +285,7 @@ function absence(
       const words = page === null ? undefined : table.pages.words(page);
       for (let i = 0; words !== undefined && i < PAGE_ENTRIES; i++) {
         const location = words[i] as number;
-        if (location !== 0 && location !== LOCATION_LOST && !table.of(location).readable)
+        if (location !== 0 && location !== LOCATION_LOST && !table.holder(location).readable)
           unreadable.add(location >>> 10);
       }
     }
@@ -376,6 +379,7 @@ function reviveIndexes(found: readonly Segment[], loaded: readonly Loaded[]): vo
   for (const segment of revived) {
     while (used.has(next)) next++;
     segment.index = bySerial.get(segment.serial) ?? next;
+    segment.numbers = [segment.index];
     used.add(segment.index);
   }
 }
@@ -404,27 +408,33 @@ function chooseSegments(
   const byIndex = new Map<number, Segment>();
   const renumbered: Segment[] = [];
   // With a map that cannot be read nobody knows what else it named: then everything stays.
-  const isNamed = (segment: Segment) => named.get(segment.index) === segment.serial;
+  const isNamed = (segment: Segment) =>
+    segment.numbers.some((number) => named.get(number) === segment.serial);
   const wanted = (segment: Segment) => isNamed(segment) || tails.has(segment) || damaged.size > 0;
   const isBetter = (a: Segment, b: Segment) => (isNamed(a) !== isNamed(b) ? isNamed(a) : a.serial > b.serial);
   for (const segment of found) {
     if (!wanted(segment)) continue;
-    const other = byIndex.get(segment.index);
-    const better = other === undefined || isBetter(segment, other);
-    if (better) byIndex.set(segment.index, segment);
-    const worse = better ? other : segment;
+    const others = new Set(segment.numbers.map((number) => byIndex.get(number)));
+    others.delete(undefined);
+    const rivals = [...others] as Segment[];
+    const better = rivals.every((other) => isBetter(segment, other));
+    const worse = better ? rivals : [segment];
+    // One that is packed needs all its numbers: whoever has one of them since had it when nothing named the other any more.
+    for (const each of better ? rivals : []) for (const number of each.numbers) byIndex.delete(number);
+    if (better) for (const number of segment.numbers) byIndex.set(number, segment);
     // A disk that was away is back: its number was given to another meanwhile. Only the log's order names it.
-    if (worse !== undefined && tails.has(worse)) renumbered.push(worse);
+    renumbered.push(...worse.filter((each) => tails.has(each)));
   }
   for (const segment of renumbered) {
     let index = 1;
     while (byIndex.has(index) || named.has(index)) index++;
     segment.index = index;
+    segment.numbers = [index];
     segment.revision++;
     byIndex.set(index, segment);
   }
-  const kept = [...byIndex.values()];
-  const keptSet = new Set(kept);
+  const keptSet = new Set(byIndex.values());
+  const kept = [...keptSet];
   for (const [index, serial] of named) {
     if (byIndex.has(index)) continue;
     // The maps name a segment that no disk has: its blocks read as errors, the rest of the volume is served.
@@ -440,6 +450,8 @@ function chooseSegments(
       revision: 0,
       copies: 0,
       diskClass: "",
+      numbers: [],
+      storedBlocks: 0,
     };
     kept.push(new Segment(header, [], []));
   }

@@ -57,7 +57,7 @@ export class PageKeeper {
     let due: Volume | undefined;
     let most = dirtyCount < mostOf(dirtyPages) ? dirtyPages * WORTH_SHARE : 1;
     for (const volume of volumes) {
-      const { changedPages } = volume;
+      const changedPages = changedPagesOf(volume);
       if (changedPages < most) continue;
       most = changedPages;
       due = volume;
@@ -95,4 +95,9 @@ export class PageKeeper {
 /** With so many changed pages writers wait. */
 function mostOf(dirtyPages: number): number {
   return Math.ceil(dirtyPages * (1 + MEANWHILE_SHARE));
+}
+
+/** Pages of the maps of a volume that changed since its last checkpoint began, or a few more. */
+function changedPagesOf(volume: Volume): number {
+  return volume.roots().reduce((sum, { map }) => sum + map.changedPages, 0);
 }

@@ -1,4 +1,5 @@
 // What a pool tells and asks of whoever runs it. Thread: the pool's worker.
+import type { Packing } from "../log/packer.js";
 import type { LostRange } from "../volume/lost-blocks.js";
 import type { DurablePosition } from "./durable-notes.js";
 import type { MapMemory } from "./open-pool.js";
@@ -8,6 +9,8 @@ export interface PoolHooks {
   readonly isLookedAt?: boolean;
   /** Memory for maps; default: what limits.ts says. */
   readonly mapMemory?: MapMemory;
+  /** What is packed of volumes that are to be compressed, and when; default: what packer.ts says. */
+  readonly packing?: Packing;
   /** Syncs the pool beside other work; without it checkpoints wait for the disks. */
   readonly syncAside?: (onSynced: () => void) => void;
   /** Milliseconds since 1970; default: the system's. */

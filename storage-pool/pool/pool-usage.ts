@@ -2,18 +2,22 @@
 import { BLOCK_SIZE } from "../limits.js";
 import { DATA_BLOCKS } from "../log/format.js";
 import type { SegmentTable } from "../log/segment-table.js";
+import { type PackedUsage, packedUsageOfAll } from "../volume/compression.js";
 import type { MapReader } from "../volume/map-reader.js";
 import type { Volume } from "../volume/volume.js";
 import type { JobReport, JobRunner } from "./job.js";
 import type { DiskUsage, PoolDisks } from "./pool-disks.js";
 import type { Room } from "./room.js";
 
-export interface PoolUsage {
+export interface PoolUsage extends PackedUsage {
   readonly sizeBytes: number;
   /** Whole segments in use, all copies. */
   readonly allocatedBytes: number;
   readonly freeBytes: number;
-  /** Space in use for each byte that something names: dead blocks wait for the cleaner. 1 while nothing is stored. */
+  /**
+   * Space in use for each byte that something names and packing has not won: dead blocks wait for the cleaner. 1 while
+   * nothing is stored.
+   */
   readonly spaceAmplification: number;
   /** Bytes that clients wrote, and that were moved, since the pool was opened. */
   readonly writtenBytes: number;
@@ -77,8 +81,11 @@ export function poolUsageOf(
     allocatedBytes: table.allocatedBytes,
     freeBytes: disks.reduce((sum, disk) => sum + disk.freeBytes, 0),
     spaceAmplification:
-      table.liveBlocksMost === 0 ? 1 : (table.usedCount * DATA_BLOCKS) / table.liveBlocksMost,
+      table.liveBlocksMost === 0
+        ? 1
+        : (table.usedCount * DATA_BLOCKS) / (table.liveBlocksMost - table.packedGain),
     ...work,
+    ...packedUsageOfAll(table),
     promisedBytes: room.promised * BLOCK_SIZE,
     // The spare segments of volumes with two copies are not kept before one of them holds something.
     usableBytes: Math.max(growthBlocks, room.usableOn(holders)) * BLOCK_SIZE,

@@ -8,6 +8,7 @@ import { BLOCK_SIZE } from "../limits.js";
 import { Staging } from "../log/log-writer.js";
 import type { MapFiles } from "../log/map-files.js";
 import type { MapStore } from "../log/map-store.js";
+import { PACKING } from "../log/packer.js";
 import { Relocation } from "../log/relocation.js";
 import type { SegmentTable } from "../log/segment-table.js";
 import { BlockMap } from "../volume/block-map.js";
@@ -111,7 +112,7 @@ export class Pool {
       syncAll: () => {
         this.sync();
         const logs = [...this.volumes.values()].map((volume) => volume.writer);
-        return [...logs, ...this.relocation.writers].some((writer) => writer.broken);
+        return this.relocation.broken || logs.some((writer) => writer.broken);
       },
       onTrusted: (disk) => hooks.onTrusted?.(disk.index),
     });
@@ -144,6 +145,7 @@ export class Pool {
       onHistoryLost: (volume, why) => hooks.onHistoryLost?.(volume.name, why),
       nameOf: (volume, root) => this.#files.nameOf(volume.id, root.name),
       mapMemory,
+      packing: hooks.packing ?? PACKING,
       onLostPages: () => this.#lost.notePages(),
     });
     this.reverts = new Reverts({
@@ -374,9 +376,10 @@ export class Pool {
 
   /** The same for who takes its steps himself. */
   newProof(id: number): ProveJob {
-    const { table, volumes } = this;
+    const { table, volumes, reader } = this;
     const onLost = (map: BlockMap, block: number) => this.#lost.note(map, block);
-    return new ProveJob(this.volume(id), { table, volumes, onLost }, this.#store.files);
+    const modules = { table, volumes, onLost, packed: reader.packed };
+    return new ProveJob(this.volume(id), modules, this.#store.files);
   }
 
   /** Makes everything committed so far durable: one fdatasync per disk that was written to. */
@@ -388,7 +391,8 @@ export class Pool {
   /** The same in two halves, for a sync that runs beside other work. Only one at a time. */
   beginSync(): SyncRound {
     const logs = [...this.volumes.values()].map((volume) => volume.writer);
-    return beginSync(this.table.disks, [...logs, ...this.relocation.writers]);
+    const { writers, packedWrites } = this.relocation;
+    return beginSync(this.table.disks, [...logs, ...writers, packedWrites]);
   }
 
   close(): void {
@@ -426,6 +430,7 @@ export class Pool {
       rewindMs: spec.rewindMs,
       clockMs: spec.clockMs,
       deletedAtMs: spec.deletedAtMs,
+      compression: spec.compression,
       wallClock: this.#wallClock,
       room: this.room,
     });

@@ -4,12 +4,13 @@
 import { DataBuffer } from "../disk/data-buffer.js";
 import { BLOCK_SIZE } from "../limits.js";
 import { bufferChecksum } from "../log/checksum.js";
-import { LOCATION_LOST, PAGE_ENTRIES, SEGMENT_BLOCKS } from "../log/format.js";
+import { GROUP_BLOCKS, LOCATION_LOST, PAGE_ENTRIES, SEGMENT_BLOCKS } from "../log/format.js";
 import type { MapFiles } from "../log/map-files.js";
 import { readRecords, replayRange } from "../log/recovery.js";
-import type { SegmentTable } from "../log/segment-table.js";
+import type { Segment, SegmentTable } from "../log/segment-table.js";
 import { type BlockMap, BRANCH_PAGES } from "../volume/block-map.js";
 import type { MapPage } from "../volume/map-page.js";
+import type { PackedReader } from "../volume/packed-reader.js";
 import type { Volume } from "../volume/volume.js";
 import { find, type Job, type JobProgress, newProgress } from "./job.js";
 import { LostSearch, type LostSearchModules } from "./lost-search.js";
@@ -33,13 +34,19 @@ export class ProveJob implements Job {
   readonly #seen = new Set<MapPage>();
   readonly #stored: StoredPages;
   readonly #lost: LostSearch;
+  readonly #packed: PackedReader;
   /** Root and what was found → the last run of it: where it stands among the findings, and its blocks. */
   readonly #runs = new Map<string, { readonly at: number; readonly first: number; end: number }>();
   #roots: Proven[] | undefined;
   #next = 0;
 
-  constructor(volume: Volume, modules: LostSearchModules, files: MapFiles) {
+  constructor(
+    volume: Volume,
+    modules: LostSearchModules & { readonly packed: PackedReader },
+    files: MapFiles,
+  ) {
     const { table } = modules;
+    this.#packed = modules.packed;
     this.subject = volume.name;
     this.#volume = volume;
     this.#table = table;
@@ -159,6 +166,10 @@ export class ProveJob implements Job {
     for (let i = 0; i < run; i++) {
       if (this.#table.countOf(location + i) === 0) this.#bad(`${where}: its place counts as free`);
     }
+    if (segment.isPacked) {
+      this.#provePacked(root, block, location, words, entry, run, segment);
+      return;
+    }
     const bad = new Uint8Array(run);
     for (const { disk, slot } of segment.places) {
       const offset = (location & (SEGMENT_BLOCKS - 1)) * BLOCK_SIZE;
@@ -178,6 +189,37 @@ export class ProveJob implements Job {
         const what = result === 0 ? "another checksum than in the map" : `not to be read (errno ${result})`;
         this.#badRun(root, block + first, i - first, `${what} on ${disk.file.path}`);
       }
+    }
+  }
+
+  /** Blocks that are packed, each group unpacked from every copy. */
+  #provePacked(
+    root: Proven,
+    block: number,
+    location: number,
+    words: Uint32Array,
+    entry: number,
+    run: number,
+    segment: Segment,
+  ): void {
+    for (let i = 0; i < run; ) {
+      const count = Math.min(run - i, GROUP_BLOCKS - ((location + i) % GROUP_BLOCKS));
+      const bad = new Uint8Array(count);
+      for (const [copy, { disk, slot }] of segment.places.entries()) {
+        const payload = this.#packed.payloadOf(segment, location + i);
+        const isThere = this.#packed.readCopy(segment, copy, location + i, this.#buffer);
+        for (let n = 0; n < count; n++) {
+          const at = ((location + i + n) % GROUP_BLOCKS) * BLOCK_SIZE;
+          const sum = words[entry + i + n + PAGE_ENTRIES];
+          if (isThere && bufferChecksum(this.#buffer, at, BLOCK_SIZE) === sum) continue;
+          this.progress.lostBlocks++;
+          bad[n] = (bad[n] as number) + 1;
+          if (disk.online) disk.faults.note(slot, payload, false);
+          if (bad[n] === segment.disks.length) this.#lost.add(location + i + n);
+          this.#badRun(root, block + i + n, 1, `packed, and not to be unpacked from ${disk.file.path}`);
+        }
+      }
+      i += count;
     }
   }
 

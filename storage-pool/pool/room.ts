@@ -117,7 +117,9 @@ export class Room implements RoomGate {
     };
     add({ copies, diskClass }, 0);
     // What is not counted yet may all be in use.
-    table.visit((segment) => add(segment, table.isKnown(segment) ? segment.liveBlocks : DATA_BLOCKS));
+    table.visit((segment) =>
+      add(segment, table.isKnown(segment) ? segment.liveBlocks : segment.capacityBlocks),
+    );
     for (const volume of this.#volumes) add(volume, volume.promises.total);
     return growthOf(disks, [...blocks.values()], copies, diskClass, blocks.size);
   }

@@ -7,8 +7,8 @@ import { DataBuffer } from "../disk/data-buffer.js";
 import type { Disk } from "../disk/disk.js";
 import { BLOCK_SIZE } from "../limits.js";
 import { bufferChecksum } from "../log/checksum.js";
-import { RECORD_DATA, SEGMENT_BLOCKS, SEGMENT_SIZE } from "../log/format.js";
-import { parseRecord } from "../log/record-reader.js";
+import { SEGMENT_SIZE } from "../log/format.js";
+import { type LogRecord, parseRecord } from "../log/record-reader.js";
 import { readIndex } from "../log/recovery.js";
 import type { Segment, SegmentTable } from "../log/segment-table.js";
 import type { MapReader } from "../volume/map-reader.js";
@@ -16,6 +16,7 @@ import type { Volume } from "../volume/volume.js";
 import { find, type Job, type JobProgress, newProgress } from "./job.js";
 import { LostSearch } from "./lost-search.js";
 import type { MapScrub } from "./map-scrub.js";
+import { isWanted, visitLocations } from "./payload-places.js";
 
 export interface ScrubOptions {
   /** Which segments are looked at; all when absent. */
@@ -151,19 +152,17 @@ export class ScrubJob implements Job {
     const { records, index } = readIndex(segment);
     const failed = disk.read(slot, buffer, 0, SEGMENT_SIZE, 0) !== 0;
     if (failed) buffer.bytes.fill(0);
-    const base = segment.index * SEGMENT_BLOCKS;
     for (const record of records) {
       const { at } = record;
       if (!failed && parseRecord(buffer.bytes, at, segment.serial)?.sequence !== record.sequence) {
         if (disk.write(slot, index, at, record.size, at) === 0) this.#mended(disk, slot, at);
       }
-      if (record.kind !== RECORD_DATA) continue;
       for (let i = 0; i < record.checksums.length; i++) {
         const block = record.dataBlock + i;
         const sum = record.checksums[i] as number;
         if (bufferChecksum(buffer, block * BLOCK_SIZE, BLOCK_SIZE) === sum) continue;
         // What no map names may still have to be replayed.
-        this.#repair(segment, block, sum, disk.file.path, this.#table.countOf(base + block) > 0);
+        this.#repair(segment, record, i, disk.file.path, isWanted(this.#table, segment, record, i));
       }
     }
   }
@@ -194,15 +193,16 @@ export class ScrubJob implements Job {
     disk.faults.note(slot, Math.floor(offset / BLOCK_SIZE), true);
   }
 
-  #repair(segment: Segment, block: number, sum: number, path: string, wanted: boolean): void {
+  #repair(segment: Segment, record: LogRecord, i: number, path: string, wanted: boolean): void {
+    const block = record.dataBlock + i;
     const offset = block * BLOCK_SIZE;
-    if (this.#reader.repair(segment, offset, sum, this.#buffer, offset, wanted)) {
+    if (this.#reader.repair(segment, offset, record.sum(i), this.#buffer, offset, wanted)) {
       this.progress.repairedBlocks++;
       return;
     }
     if (!wanted) return;
     this.progress.lostBlocks++;
-    this.#lost.add(segment.index * SEGMENT_BLOCKS + block);
+    visitLocations(segment, record, i, (location) => this.#lost.add(location));
     find(this.progress, `block ${block} of segment ${segment.index} has no good copy (looked at ${path})`);
   }
 }

@@ -6,6 +6,7 @@
 // disk that synced nothing is lost, and nobody notices. Thread: the pool's worker. Hot: no (once per sync).
 import type { Disk } from "../disk/disk.js";
 import type { LogWriter } from "../log/log-writer.js";
+import type { PackedWrites } from "../log/relocation.js";
 
 export interface SyncRound {
   /** To be synced by the caller. */
@@ -15,7 +16,7 @@ export interface SyncRound {
 }
 
 /** Begins one. A second may begin and end meanwhile: it syncs again what the first has not yet. */
-export function beginSync(disks: readonly Disk[], writers: readonly LogWriter[]): SyncRound {
+export function beginSync(disks: readonly Disk[], writers: readonly (LogWriter | PackedWrites)[]): SyncRound {
   // What a sync that is under way covers is not durable yet.
   const dirty = disks.filter((disk) => (disk.dirty || disk.syncing) && disk.online);
   for (const disk of dirty) {

@@ -3,11 +3,13 @@ import type { DataBuffer } from "../disk/data-buffer.js";
 import { type Disk, formatDisk, missingDisk, openDisk } from "../disk/disk.js";
 import { MemoryDiskFile } from "../disk/memory-disk-file.js";
 import type { MapFiles } from "../log/map-files.js";
+import { PACKING, type Packing } from "../log/packer.js";
 import type { CheckpointRecord } from "../pool/checkpoint.js";
 import type { DurablePosition } from "../pool/durable-notes.js";
 import { recordedKeyframes } from "../pool/keyframes.js";
 import { MAP_MEMORY, type MapMemory, type VolumeSpec } from "../pool/open-pool.js";
 import { Pool } from "../pool/pool.js";
+import type { Compression } from "../volume/compression.js";
 import type { Volume } from "../volume/volume.js";
 
 const MIB = 1024 * 1024;
@@ -75,11 +77,13 @@ export class MemoryPool {
   readonly specs = new Map<number, VolumeSpec>();
   pool: Pool;
   readonly #mapMemory: MapMemory;
+  readonly #packing: Packing;
   epoch = 0;
   #nowMs = 0;
 
-  constructor(diskCount: number, diskBytes = 64 * MIB, mapMemory = MAP_MEMORY) {
+  constructor(diskCount: number, diskBytes = 64 * MIB, mapMemory = MAP_MEMORY, packing = PACKING) {
     this.#mapMemory = mapMemory;
+    this.#packing = packing;
     this.disks = Array.from({ length: diskCount }, (_, i) => makeDisk(i, diskCount, diskBytes));
     this.pool = this.reopen();
   }
@@ -99,6 +103,7 @@ export class MemoryPool {
     const specs = [...this.specs.values()].map((spec) => ({ ...spec, epoch: this.epoch }));
     const hooks = {
       mapMemory: this.#mapMemory,
+      packing: this.#packing,
       onDurable: (positions: readonly DurablePosition[]) => {
         for (const { volume, sequence: durableSequence } of positions) {
           const spec = this.specs.get(volume);
@@ -156,11 +161,18 @@ export class MemoryPool {
       keyframes: [],
       clockMs: 0,
       deletedAtMs: 0,
+      compression: "none" as const,
     };
     const spec: VolumeSpec = { id, name: `v${id}`, sizeBytes, copies, epoch: this.epoch, ...fixed };
     this.specs.set(id, spec);
     this.nextVolumeId = Math.max(this.nextVolumeId, id + 1);
     return this.pool.createVolume(spec);
+  }
+
+  /** As `plinth volume set --compression`. */
+  setCompression(id: number, compression: Compression): void {
+    this.specs.set(id, { ...(this.specs.get(id) as VolumeSpec), compression });
+    this.pool.volume(id).compression = compression;
   }
 
   /** Makes a snapshot as the daemon does. */

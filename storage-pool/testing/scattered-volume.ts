@@ -52,7 +52,7 @@ export function scatteredVolume(
       checkpointSequence: 0,
     },
     ...{ durableSequence: 0, originVolume: 0, snapshots: [], diskClass: "", keyId: "", rewindMs: 0 },
-    ...{ keyframes: [], clockMs: 0, deletedAtMs: 0 },
+    ...{ keyframes: [], clockMs: 0, deletedAtMs: 0, compression: "none" as const },
   });
   const random = new Random(7);
   const expected = Buffer.alloc(SCATTERED_BLOCKS * BLOCK_SIZE);

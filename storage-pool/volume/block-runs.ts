@@ -11,7 +11,7 @@ import type { Disk } from "../disk/disk.js";
 import { ReadBatch } from "../disk/read-batch.js";
 import { EAGAIN, EIO, OK } from "../errors.js";
 import { BLOCK_SIZE } from "../limits.js";
-import { LOCATION_LOST, SEGMENT_BLOCKS } from "../log/format.js";
+import { SEGMENT_BLOCKS } from "../log/format.js";
 import type { Segment, SegmentTable } from "../log/segment-table.js";
 import type { BlockMap } from "./block-map.js";
 import type { ColdReads } from "./cold-reads.js";
@@ -66,18 +66,19 @@ export class BlockRuns {
   }
 
   /**
-   * Splits a range of at most `room` blocks into runs, and fills in its holes. −1, or a block of it that is lost: nothing
-   * was added then.
+   * Splits a range of at most `room` blocks into runs, and fills in its holes. −1, or a block of it that is packed or lost:
+   * nothing was added then.
    */
   add(map: BlockMap, target: DataBuffer, at: number, block: number, count: number): number {
     let n = this.count;
+    const { packedFrom } = this.#table;
     for (let i = 0; i < count; ) {
       const location = map.location(block + i);
       let run = 1;
       if (location === 0) {
         while (i + run < count && map.location(block + i + run) === 0) run++;
         target.bytes.fill(0, at + i * BLOCK_SIZE, at + (i + run) * BLOCK_SIZE);
-      } else if (location === LOCATION_LOST) {
+      } else if (location >>> 10 >= packedFrom) {
         return block + i;
       } else {
         const max = Math.min(count - i, SEGMENT_BLOCKS - (location & (SEGMENT_BLOCKS - 1)));

@@ -2,6 +2,7 @@
 //
 //   64 blocks ─► runs that lie side by side on a disk ─► read, several in one system call ─► one checksum for all
 //                                                          a bad one: block by block, from every copy
+//      some of them are packed: these by packed-reader.ts, the others as above
 //
 // Invariant: bytes are returned only if their checksum is the one in the map. Thread: the pool's worker. Hot: yes.
 import { DataBuffer } from "../disk/data-buffer.js";
@@ -17,6 +18,7 @@ import type { BlockCipher } from "./block-cipher.js";
 import type { BlockMap } from "./block-map.js";
 import { BlockRuns, copyOf } from "./block-runs.js";
 import { ColdReads } from "./cold-reads.js";
+import { PackedReader } from "./packed-reader.js";
 import { PreparedReads } from "./prepared-reads.js";
 import { TornRanges } from "./torn-ranges.js";
 
@@ -32,6 +34,8 @@ export class MapReader {
   readonly #group: BlockRuns;
   readonly #prepared: PreparedReads;
   readonly #cold = new ColdReads();
+  /** What is packed. */
+  readonly packed: PackedReader;
   /** What clients read in order although it does not lie so. */
   readonly torn = new TornRanges();
   /** A client reads. */
@@ -50,6 +54,9 @@ export class MapReader {
     this.#table = table;
     this.#group = new BlockRuns(table, GROUP_COLD_MAX, this.#cold);
     this.#prepared = new PreparedReads(table, this.#cold);
+    this.packed = new PackedReader(table, (segment, offset, expected, target, at, wanted) =>
+      this.repair(segment, offset, expected, target, at, wanted),
+    );
   }
 
   /** Runs of blocks that were read around the page cache. */
@@ -129,7 +136,7 @@ export class MapReader {
 
   /**
    * As readBlocks, but the disks are asked with the first finish(), for everything that is prepared by then in one system
-   * call. Its ticket; −1 when it is to be read by itself: it is long, a block of it is lost, or much is prepared already.
+   * call. Its ticket; −1 when it is to be read by itself: it is long, a block of it is packed or lost, or much is prepared already.
    * The first prepare() after a finish() ends all tickets. `target` is not to be touched until then.
    */
   prepare(
@@ -200,13 +207,13 @@ export class MapReader {
     return slot;
   }
 
-  /** Something of it is stored, nothing is known to be lost, and all lies on disks that have descriptors. */
+  /** Something of it is stored, nothing is packed or known to be lost, and all lies on disks that have descriptors. */
   #canAwait(map: BlockMap, block: number, count: number): boolean {
     let isStored = false;
     for (let i = 0; i < count; i++) {
       const location = map.location(block + i);
       if (location === 0) continue;
-      if (location === LOCATION_LOST) return false;
+      if (this.#table.isPackedOrLost(location)) return false;
       const segment = this.#table.of(location);
       const disk = segment.disks[copyOf(segment)];
       if (disk === undefined || disk.file.descriptor < 0) return false;
@@ -231,7 +238,7 @@ export class MapReader {
     wait: boolean,
   ): number {
     const location = map.location(block);
-    if (location === 0 || location === LOCATION_LOST) return EIO;
+    if (location === 0 || this.#table.isPackedOrLost(location)) return EIO;
     const segment = this.#table.of(location);
     const copy = copyOf(segment);
     const disk = segment.disks[copy];
@@ -255,14 +262,46 @@ export class MapReader {
   ): number {
     const runs = this.#group;
     runs.clear();
-    const lost = runs.add(map, target, at, block, count);
-    if (lost >= 0) {
-      this.#lose(map, lost);
-      return EIO;
+    if (runs.add(map, target, at, block, count) >= 0) {
+      return this.#readMixed(map, target, at, block, count, cipher, wait);
     }
     if (this.#isAsked) this.torn.note(map, block, count, runs.count);
     runs.read(wait);
     return this.#check(runs, 0, runs.count, map, target, cipher, wait);
+  }
+
+  /** A range of which some blocks are packed or lost. */
+  #readMixed(
+    map: BlockMap,
+    target: DataBuffer,
+    at: number,
+    block: number,
+    count: number,
+    cipher: BlockCipher | undefined,
+    wait: boolean,
+  ): number {
+    const table = this.#table;
+    let outcome: number = OK;
+    for (let i = 0; i < count; ) {
+      const location = map.location(block + i);
+      const here = at + i * BLOCK_SIZE;
+      let run = 1;
+      let result: number = EIO;
+      if (!table.isPackedOrLost(location)) {
+        while (i + run < count && !table.isPackedOrLost(map.location(block + i + run))) run++;
+        result = this.#readGroup(map, target, here, block + i, run, cipher, wait);
+      } else {
+        if (location !== LOCATION_LOST) {
+          result = this.packed.read(location, map.checksum(block + i), target, here, wait);
+        }
+        if (result === OK) cipher?.decrypt(target, here, block + i, 1);
+        else if (result !== EAGAIN) this.#lose(map, block + i);
+      }
+      if (result === EAGAIN) outcome = EAGAIN;
+      else if (result !== OK) return result;
+      i += run;
+    }
+    return outcome;
   }
 
   /** What was read of one range, runs `from` to `end`: checked, repaired and decrypted. */

@@ -28,7 +28,7 @@ export class PreparedReads {
     this.runs = new BlockRuns(table, PREPARED_MAX, cold);
   }
 
-  /** A ticket, or −1 when there is no room or a block is lost. */
+  /** A ticket, or −1 when there is no room or a block is packed or lost. */
   add(
     map: BlockMap,
     target: DataBuffer,

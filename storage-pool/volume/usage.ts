@@ -164,7 +164,7 @@ function countInPages(
       if (location === 0 || location === LOCATION_LOST) continue;
       counted.allocated++;
       if (uses !== page.refs || table.countOf(location) !== 1) continue;
-      if (pinned || !table.of(location).pinned) counted.exclusive++;
+      if (pinned || !table.holder(location).pinned) counted.exclusive++;
     }
     return;
   }
@@ -181,7 +181,7 @@ function countInPages(
     counted.allocated += named.size;
     for (const location of named) {
       if (counts.get(location) !== table.countOf(location)) continue;
-      if (pinned || !table.of(location).pinned) counted.exclusive++;
+      if (pinned || !table.holder(location).pinned) counted.exclusive++;
     }
   }
 }

@@ -15,6 +15,7 @@ import type { ReadWaiter } from "./awaited-reads.js";
 import type { BlockCipher } from "./block-cipher.js";
 import type { BlockDevice, ExtentVisitor } from "./block-device.js";
 import type { BlockMap } from "./block-map.js";
+import type { Compression } from "./compression.js";
 import { walkChanges, walkExtents } from "./extents.js";
 import { History, Keyframe } from "./history.js";
 import type { MapReader } from "./map-reader.js";
@@ -81,6 +82,7 @@ export interface VolumeOptions {
   readonly clockMs: number;
   /** When it was deleted, or 0. */
   readonly deletedAtMs: number;
+  readonly compression: Compression;
   /** Milliseconds since 1970. */
   readonly wallClock: () => number;
   readonly room: RoomGate;
@@ -113,6 +115,8 @@ export class Volume implements BlockDevice {
   trimmedBlocks = 0;
   /** When it was deleted, ms since 1970: nobody uses it, and it goes when room is short. 0: it was not. */
   deletedAtMs: number;
+  /** What is packed already stays so, whatever it says. */
+  compression: Compression;
   readonly history: History;
   readonly promises: Promises;
   /** Shares blocks with another volume, or did once. */
@@ -146,6 +150,7 @@ export class Volume implements BlockDevice {
     for (const [name, root] of options.snapshots) this.snapshots.set(name, root); // cold
     this.history = new History(options.rewindMs, options.clockMs);
     this.deletedAtMs = options.deletedAtMs;
+    this.compression = options.compression;
     this.#wallClock = options.wallClock;
     this.promises = new Promises(this, options.room);
     this.#reader = options.reader;
@@ -349,11 +354,6 @@ export class Volume implements BlockDevice {
   /** All roots: the head first. */
   roots(): Root[] {
     return [this.head, ...this.snapshots.values(), ...this.history.keyframes.map(({ root }) => root)]; // cold
-  }
-
-  /** Pages of its maps that changed since its last checkpoint began, or a few more. */
-  get changedPages(): number {
-    return this.roots().reduce((sum, { map }) => sum + map.changedPages, 0); // cold
   }
 
   /** Before anything is staged: the map may change, there is room (what is reserved is taken last), the time is noted. */
