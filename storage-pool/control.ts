@@ -3,7 +3,8 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { ControlMethod } from "../base/jsonrpc/index.js";
 import type { SnapshotEntry, VolumeEntry } from "./catalogue/catalogue.js";
-import { specOf } from "./catalogue/volume-spec.js";
+import { compressionOf, specOf } from "./catalogue/volume-spec.js";
+import { volumeCompression } from "./compression-control.js";
 import { diskReturnMethods } from "./disk-returns.js";
 import { storageError } from "./errors.js";
 import { exportMethods } from "./export-control.js";
@@ -31,6 +32,7 @@ import { snapshotMethods } from "./snapshot-control.js";
 import type { StorageDaemon } from "./storaged.js";
 import { trashMethods } from "./trash-control.js";
 import { refuseUnserved, refuseUnservedVolume, unservedOf } from "./unserved.js";
+import type { Compression } from "./volume/compression.js";
 import type { LostRange } from "./volume/lost-blocks.js";
 import { whenRoom } from "./when-room.js";
 
@@ -90,6 +92,11 @@ export interface VolumeView {
   /** What was found unreadable since storaged started; absent when nothing was. */
   readonly lostRanges?: readonly LostRange[];
   readonly encrypted: boolean;
+  /** How what was not written for a while is packed: none, deflate. */
+  readonly compression: Compression;
+  /** What lies packed now, and what that has won: room on the disks, of which nothing else counts less. */
+  readonly packedBytes: number;
+  readonly savedBytes: number;
   /** Absent when there are none. */
   readonly limits?: LimitsView;
   /** Why an encrypted volume cannot be used; absent when it can. */
@@ -157,6 +164,7 @@ async function createVolume(daemon: StorageDaemon, params: Params): Promise<Volu
   const rewindMs = rewindWindow(params) ?? 0;
   const encrypted = flag(params, "encrypted");
   const limits = volumeLimits(params);
+  const packing = volumeCompression(params, encrypted) ?? "none";
   const known = daemon.catalogue.volumes.get(name);
   if (known !== undefined) {
     const { diskClass: itsClass, keyId: itsKey } = known;
@@ -189,6 +197,7 @@ async function createVolume(daemon: StorageDaemon, params: Params): Promise<Volu
     diskClass,
     keyId: key?.id ?? "",
     ...limitFields(limits),
+    compression: packing,
     rewindMs,
     // The empty volume: without records before it no map is needed.
     keyframes:
@@ -242,6 +251,7 @@ async function cloneVolume(
     originVolume: origin.id,
     diskClass: origin.diskClass,
     keyId: origin.keyId,
+    compression: origin.compression,
     rewindMs: 0,
     keyframes: [],
   });
@@ -318,6 +328,7 @@ export async function volumeView(
     copies: copyCount,
     class: diskClass,
     encrypted: entry.keyId !== "",
+    compression: compressionOf(entry),
     ...limitsView(entry),
     ...(locked === undefined ? {} : { locked }),
     rewindSeconds: rewindMs / 1000,
@@ -333,7 +344,8 @@ export async function volumeView(
   };
   const unserved = unservedOf(daemon, entry);
   if (unserved !== undefined) {
-    const none = { allocatedBytes: 0, exclusiveBytes: 0, promisedBytes: 0, historyBytes: 0 };
+    const packed = { packedBytes: 0, savedBytes: 0 };
+    const none = { allocatedBytes: 0, exclusiveBytes: 0, promisedBytes: 0, historyBytes: 0, ...packed };
     const { why: damage, code: damageCode } = unserved;
     return { ...fixed, damage, damageCode, ...none, snapshots: [], connections: 0 };
   }
@@ -347,10 +359,10 @@ export async function volumeView(
   }));
   const { allocatedBytes, exclusiveBytes, connections, lostRanges } = usage;
   const lost = lostRanges.length === 0 ? {} : { lostRanges };
-  const { promisedBytes, historyBytes, earliestMs, historyShort } = usage;
+  const { promisedBytes, historyBytes, earliestMs, historyShort, packedBytes, savedBytes } = usage;
   const past =
     earliestMs === 0 ? {} : { rewindFrom: new Date(earliestMs).toISOString(), rewindShort: historyShort };
-  const bytes = { allocatedBytes, exclusiveBytes, promisedBytes, historyBytes };
+  const bytes = { allocatedBytes, exclusiveBytes, promisedBytes, historyBytes, packedBytes, savedBytes };
   return { ...fixed, ...bytes, ...past, snapshots, connections, ...lost };
 }
 
@@ -396,6 +408,7 @@ export function newEntry(
     | "keyId"
     | "rewindMs"
     | "keyframes"
+    | "compression"
   > &
     Partial<Pick<VolumeEntry, "iopsLimit" | "bytesLimit" | "burstMs">>,
 ): VolumeEntry {

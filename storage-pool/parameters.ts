@@ -10,6 +10,7 @@ import {
   REWIND_SECONDS_MAX,
   VOLUME_SIZE_BYTES_MAX,
 } from "./limits.js";
+import { COMPRESSIONS, type Compression, knownCompression } from "./volume/compression.js";
 
 export type Params = Readonly<Record<string, unknown>>;
 
@@ -138,6 +139,13 @@ export function rewindWindow(params: Params): number | undefined {
     invalid("rewindSeconds", `0 to ${REWIND_SECONDS_MAX} seconds`, given);
   }
   return given * 1000;
+}
+
+/** `compression`: undefined when it is not given. */
+export function compression(params: Params): Compression | undefined {
+  const given = params["compression"];
+  if (given === undefined || given === null) return undefined;
+  return knownCompression(given) ?? invalid("compression", COMPRESSIONS.join(" or "), given);
 }
 
 /** A moment in ISO 8601, or milliseconds since 1970; not later than `nowMs`. In milliseconds. */

@@ -47,6 +47,9 @@ export interface PoolView {
   readonly freeBytes: number;
   /** Space in use for each byte that something names. */
   readonly spaceAmplification: number;
+  /** What lies packed, and what that has won; all copies. */
+  readonly packedBytes: number;
+  readonly savedBytes: number;
   /** Bytes that clients wrote, and that were moved, since the pool was opened. */
   readonly writtenBytes: number;
   readonly movedBytes: number;
@@ -296,7 +299,7 @@ export async function poolView(daemon: StorageDaemon, name: string): Promise<Poo
     const room = { usableBytes: 0, growthBytes: 0, promisedBytes: 0, spareBytes: 0, usedPercent: 0 };
     const bytes = { sizeBytes: 0, allocatedBytes: 0, freeBytes: 0, repairedBlocks: 0, lostBlocks: 0 };
     const none = { ...bytes, ...room, ...limits, level: "ok" as const };
-    const work = { spaceAmplification: 1, writtenBytes: 0, movedBytes: 0 };
+    const work = { spaceAmplification: 1, writtenBytes: 0, movedBytes: 0, packedBytes: 0, savedBytes: 0 };
     const disks = (daemon.catalogue.pools.get(name)?.disks ?? []).map(({ index, path, diskClass }) => {
       const fixed = { sizeBytes: 0, freeBytes: 0, failed: false, badBlocks: 0, segments: 0 };
       const state = isDiskPresent(path) ? ("closed" as const) : ("missing" as const);

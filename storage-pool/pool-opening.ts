@@ -19,7 +19,12 @@ export interface PoolOpened extends OpenedReport {
 export async function openOnTarget(
   daemon: StorageDaemon,
   name: string,
-  { dir, log, mapMemoryBytes }: Pick<StoragedOptions, "dir" | "log" | "mapMemoryBytes">,
+  {
+    dir,
+    log,
+    mapMemoryBytes,
+    packAfterMs,
+  }: Pick<StoragedOptions, "dir" | "log" | "mapMemoryBytes" | "packAfterMs">,
 ): Promise<PoolOpened> {
   const { catalogue, target } = daemon;
   const { id: poolId, clean } = catalogue.pools.get(name) as PoolEntry;
@@ -53,6 +58,7 @@ export async function openOnTarget(
       clean,
       mapDirectory: join(dir, "maps", poolId),
       mapMemoryBytes,
+      packAfterMs,
       volumes: volumes.map((volume) => specOf(volume, catalogue.durableOf(volume.id))),
     });
     return { ...report, disks: known.disks, volumes };

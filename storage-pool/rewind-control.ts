@@ -1,6 +1,7 @@
 // Rewinding: how far back a volume is kept, and going back. Thread: main.
 import type { ControlMethod } from "../base/jsonrpc/index.js";
 import type { VolumeEntry } from "./catalogue/catalogue.js";
+import { setCompression, volumeCompression } from "./compression-control.js";
 import { findVolume, makeClone, newEntry, refuseInUse, type VolumeView, volumeView } from "./control.js";
 import { storageError } from "./errors.js";
 import { limitFields, limitsOf, sendLimits, volumeLimits } from "./limits-control.js";
@@ -29,6 +30,7 @@ async function setVolume(daemon: StorageDaemon, params: Params): Promise<VolumeV
   const entry = findVolume(daemon, volumeName(params));
   const windowMs = rewindWindow(params);
   const limits = limitFields(volumeLimits(params, limitsOf(entry)));
+  const compression = volumeCompression(params, entry.keyId !== "");
   refuseUnservedVolume(daemon, entry, "name");
   const { iopsLimit, bytesLimit, burstMs } = limits;
   if (entry.iopsLimit !== iopsLimit || entry.bytesLimit !== bytesLimit || entry.burstMs !== burstMs) {
@@ -37,6 +39,7 @@ async function setVolume(daemon: StorageDaemon, params: Params): Promise<VolumeV
     );
     await sendLimits(daemon, [findVolume(daemon, entry.name)]);
   }
+  if (compression !== undefined) await setCompression(daemon, entry, compression);
   if (windowMs !== undefined && windowMs !== entry.rewindMs) {
     await daemon.held(entry.pool, () => setWindow(daemon, entry.name, windowMs));
   }
@@ -123,7 +126,7 @@ export async function putBack(
 }
 
 function cloneEntry(daemon: StorageDaemon, origin: VolumeEntry, name: string): VolumeEntry {
-  const { pool, copies, diskClass, keyId, id: originVolume } = origin;
+  const { pool, copies, diskClass, keyId, compression, id: originVolume } = origin;
   const { sizeBytes } = findVolume(daemon, origin.name);
   return newEntry(daemon, {
     name,
@@ -132,6 +135,7 @@ function cloneEntry(daemon: StorageDaemon, origin: VolumeEntry, name: string): V
     copies,
     diskClass,
     keyId,
+    compression,
     originVolume,
     rewindMs: 0,
     keyframes: [],

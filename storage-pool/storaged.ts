@@ -52,6 +52,8 @@ export interface StoragedOptions {
   readonly metrics?: string | undefined;
   /** Memory for the pages of maps, of each pool; MAP_MEMORY_BYTES when absent. */
   readonly mapMemoryBytes?: number | undefined;
+  /** What was not written for so long is packed, in volumes that are compressed; ten minutes when absent. */
+  readonly packAfterMs?: number | undefined;
   readonly log: Logger;
 }
 

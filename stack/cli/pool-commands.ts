@@ -292,6 +292,11 @@ function describePool(pool: PoolView): string {
     const moved = `${formatBytes(pool.writtenBytes)} written since the start, ${formatBytes(pool.movedBytes)} moved`;
     parts.push(`${moved}; ${pool.spaceAmplification.toFixed(2)} bytes in use for each byte stored`);
   }
+  if (pool.packedBytes > 0) {
+    parts.push(
+      `${formatBytes(pool.packedBytes)} are packed, which saves ${formatBytes(pool.savedBytes)} on the disks`,
+    );
+  }
   if (jobs.length > 0) {
     const rows = jobs.map((job) => [
       job.kind,

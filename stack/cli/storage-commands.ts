@@ -63,6 +63,11 @@ function registerStoraged(program: Command): void {
       "memory for pages of volumes' maps, of each pool (default: 128MiB)",
       parseSize,
     )
+    .option(
+      "--pack-after <time>",
+      "what was not written for so long is packed, in volumes that are compressed (default: 10m)",
+      parseDuration,
+    )
     .action(async (flags: StoragedFlags) => {
       const dir = storageDirectory(flags.dir, true);
       const disks = (flags.disk ?? []).map((path) => resolve(path));
@@ -74,6 +79,7 @@ function registerStoraged(program: Command): void {
           endpoints: await nbdEndpoints(flags),
           metrics: flags.metrics,
           mapMemoryBytes: flags.mapMemory,
+          packAfterMs: flags.packAfter === undefined ? undefined : flags.packAfter * 1000,
           log,
         });
       });
@@ -86,6 +92,7 @@ interface StoragedFlags extends ListenFlags {
   readonly logDir?: string;
   readonly metrics?: string;
   readonly mapMemory?: number;
+  readonly packAfter?: number;
 }
 
 function registerVolume(program: Command): void {
@@ -102,10 +109,15 @@ function registerVolume(program: Command): void {
       .option("--bandwidth <size>", "at most so many bytes each second, e.g. 100MiB; 0: any", parseRate)
       .option("--burst <time>", "how much is saved up while less is used, e.g. 10s", parseDuration)
       .option("--encrypt", "what is written is encrypted on the disks; the pool needs a key", false)
+      .option("--compression <how>", "how what was not written for a while is packed: none, deflate")
       .option("--rewind <window>", "how far back it can be rewound, e.g. 1h, 7d", parseDuration, 0),
   ).action(async (name: string, flags: CreateFlags) => {
     const { size: sizeBytes, copies, pool, encrypt: encrypted, rewind: rewindSeconds } = flags;
-    const where = { ...(flags.class === undefined ? {} : { class: flags.class }), ...limitParams(flags) };
+    const where = {
+      ...(flags.class === undefined ? {} : { class: flags.class }),
+      ...(flags.compression === undefined ? {} : { compression: flags.compression }),
+      ...limitParams(flags),
+    };
     await change(
       flags,
       "volume.create",
@@ -300,6 +312,7 @@ interface CreateFlags extends Flags {
   readonly copies: number;
   readonly pool: string;
   readonly class?: string;
+  readonly compression?: string;
   readonly encrypt: boolean;
   readonly rewind: number;
   readonly iops?: number;
@@ -314,7 +327,17 @@ function deletedRow(volume: VolumeView): string[] {
   return [name, String(id), pool, formatBytes(sizeBytes), formatBytes(exclusiveBytes), deletedAt, purgeAt];
 }
 
-const VOLUME_HEADER = ["NAME", "POOL", "SIZE", "ALLOCATED", "EXCLUSIVE", "COPIES", "SNAPSHOTS", "ATTACHED"];
+const VOLUME_HEADER = [
+  "NAME",
+  "POOL",
+  "SIZE",
+  "ALLOCATED",
+  "EXCLUSIVE",
+  "SAVED",
+  "COPIES",
+  "SNAPSHOTS",
+  "ATTACHED",
+];
 
 function volumeRow(volume: VolumeView): string[] {
   return [
@@ -323,6 +346,7 @@ function volumeRow(volume: VolumeView): string[] {
     formatBytes(volume.sizeBytes),
     formatBytes(volume.allocatedBytes),
     formatBytes(volume.exclusiveBytes),
+    volume.compression === "none" && volume.packedBytes === 0 ? "-" : formatBytes(volume.savedBytes),
     String(volume.copies),
     String(volume.snapshots.length),
     volume.damage !== undefined ? "not served" : volume.locked !== undefined ? "locked" : attached(volume),
@@ -356,6 +380,10 @@ function keptText(volume: VolumeView): string {
   if (volume.locked !== undefined) lines.push(`encrypted, and locked: ${volume.locked}`);
   else if (volume.encrypted) lines.push("encrypted");
   if (volume.limits !== undefined) lines.push(limitsText(volume));
+  if (volume.compression !== "none" || volume.packedBytes > 0) {
+    const what = `${formatBytes(volume.packedBytes)} are packed, which saves ${formatBytes(volume.savedBytes)}`;
+    lines.push(`compression ${volume.compression}: ${what} on the disks`);
+  }
   if (volume.class !== "") lines.push(`only on disks of class ${volume.class}`);
   if (volume.promisedBytes > 0) {
     lines.push(`${formatBytes(volume.promisedBytes)} are kept free to overwrite what it shares`);

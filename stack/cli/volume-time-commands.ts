@@ -66,13 +66,15 @@ export function registerTimeVerbs(volume: Command): void {
       .option("--rewind <window>", "how far back it can be rewound, e.g. 1h, 7d; off", parseDuration)
       .option("--iops <n>", "at most so many requests each second; 0: any", wholeNumber(0, 100_000_000))
       .option("--bandwidth <size>", "at most so many bytes each second, e.g. 100MiB; 0: any", parseRate)
-      .option("--burst <time>", "how much is saved up while less is used, e.g. 10s", parseDuration),
-  ).action(async (name: string, flags: Flags & LimitFlags & { rewind?: number }) => {
+      .option("--burst <time>", "how much is saved up while less is used, e.g. 10s", parseDuration)
+      .option("--compression <how>", "how what was not written for a while is packed: none, deflate"),
+  ).action(async (name: string, flags: Flags & LimitFlags & { rewind?: number; compression?: string }) => {
     const rewind = flags.rewind === undefined ? {} : { rewindSeconds: flags.rewind };
-    const params = { ...rewind, ...limitParams(flags) };
+    const packing = flags.compression === undefined ? {} : { compression: flags.compression };
+    const params = { ...rewind, ...packing, ...limitParams(flags) };
     if (Object.keys(params).length === 0) {
       throw new PlinthError("PARAMETER_INVALID", "nothing to change was given", {
-        remedy: "give --rewind, --iops, --bandwidth or --burst",
+        remedy: "give --rewind, --iops, --bandwidth, --burst or --compression",
       });
     }
     const made = (await call(flags, "volume.set", { name, ...params })) as VolumeView;
@@ -80,7 +82,8 @@ export function registerTimeVerbs(volume: Command): void {
       made.rewindSeconds === 0
         ? "cannot be rewound"
         : `can be rewound ${describeDuration(made.rewindSeconds)}`;
-    show(flags, made, () => `volume ${made.name} ${window}; ${limitsText(made)}`);
+    const packed = made.compression === "none" ? "" : `; compression ${made.compression}`;
+    show(flags, made, () => `volume ${made.name} ${window}; ${limitsText(made)}${packed}`);
   });
   withFlags(
     volume

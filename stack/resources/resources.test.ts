@@ -92,6 +92,13 @@ describe("documents that are refused", () => {
     ["volume too large", plinth("Volume", { size: "5Ti" }), "spec.size", /from 1Mi to 4Ti/],
     ["volume size text", plinth("Volume", { size: "lots" }), "spec.size", /quantity such as/],
     ["volume odd", plinth("Volume", { size: "1048577" }), "spec.size", /multiple of 4096/],
+    ["compression", plinth("Volume", { size: "1Gi", compression: "lz4" }), "spec.compression", /deflate/],
+    [
+      "compression of what is encrypted",
+      plinth("Volume", { size: "1Gi", compression: "deflate", encrypted: true }),
+      "spec.compression",
+      /must be none for an encrypted volume/,
+    ],
     ["VM memory", plinth("VirtualMachine", { memory: "1Ki" }), "spec.memory", /from 32Mi/],
     ["VM cpus", plinth("VirtualMachine", { cpus: 1.5 }), "spec.cpus", /an integer/],
     [

@@ -72,6 +72,12 @@ export const VolumeSchema = resourceSchema(
               "Encrypt what is stored; the pool needs a key (spec.keyFile). A clone is as its origin. Cannot be changed.",
           }),
         ),
+        compression: Type.Optional(
+          OneOf(["none", "deflate"], {
+            description:
+              "How what was not written for a while is packed. Can be changed at any time: what is packed stays so until it is written anew. Not with `encrypted`.",
+          }),
+        ),
         rewindWindow: Type.Optional(
           Type.String({
             pattern: "^[0-9]+(s|m|h|d)$",
@@ -127,6 +133,14 @@ export const VolumeSchema = resourceSchema(
           ),
           historyBytes: Type.Optional(Type.Integer({ description: "Space held only to be rewound to." })),
           rewindFrom: Type.Optional(Time({ description: "The earliest moment that it can be rewound to." })),
+          packedBytes: Type.Optional(
+            Type.Integer({ description: "What was packed for the volume and its clones." }),
+          ),
+          savedBytes: Type.Optional(
+            Type.Integer({
+              description: "Room on the disks that packing has won; all else counts as unpacked.",
+            }),
+          ),
           attachedTo: Type.Optional(Type.String({ description: "Name of the machine that has it." })),
           observedGeneration: Type.Optional(
             Type.Integer({ description: "Generation that the status reflects." }),
@@ -214,6 +228,9 @@ function validateVolume(volume: Volume, errors: FieldErrors, context: Validation
         spec.limits.bandwidth,
         "must be a quantity of whole bytes from 0 to 1Ti",
       );
+  }
+  if (spec.encrypted === true && (spec.compression ?? "none") !== "none") {
+    errors.invalid("spec.compression", spec.compression ?? null, "must be none for an encrypted volume");
   }
   if (spec.source !== undefined && spec.encrypted !== undefined) {
     errors.invalid("spec.encrypted", spec.encrypted, "a clone is encrypted as its origin is");

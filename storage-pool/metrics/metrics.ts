@@ -14,6 +14,7 @@ import { type PoolView, poolView } from "../pool-control.js";
 import type { ScrubRunView } from "../scrub-control.js";
 import type { StorageDaemon } from "../storaged.js";
 import { unservedOf } from "../unserved.js";
+import type { PackedUsage } from "../volume/compression.js";
 import { HOP_NAMES } from "./hop-times.js";
 import { LATENCY_BOUNDS } from "./latency.js";
 import { OP_NAMES } from "./volume-counters.js";
@@ -24,7 +25,7 @@ export interface LatencyReport {
   readonly sumSeconds: number;
 }
 
-export interface VolumeReport {
+export interface VolumeReport extends PackedUsage {
   readonly id: number;
   readonly ops: readonly number[];
   readonly bytes: readonly number[];
@@ -125,6 +126,16 @@ function volumeMetrics(daemon: StorageDaemon, { volumes }: WorkerReport): Metric
       each((v) => v.mappedBytes),
     ),
     gauge(
+      "plinth_volume_packed_bytes",
+      "What was packed for the volume and its clones, one copy counted.",
+      each((v) => v.packedBytes),
+    ),
+    gauge(
+      "plinth_volume_packing_saved_bytes",
+      "Room on the disks that packing has won, one copy counted.",
+      each((v) => v.savedBytes),
+    ),
+    gauge(
       "plinth_volume_locked",
       "Encrypted, and the key is not known.",
       each((v) => (v.locked ? 1 : 0)),
@@ -198,6 +209,16 @@ function poolMetrics(pools: readonly PoolView[]): Metric[] {
       "plinth_pool_space_amplification",
       "Bytes in use for each byte stored.",
       each((pool) => pool.spaceAmplification),
+    ),
+    gauge(
+      "plinth_pool_packed_bytes",
+      "What lies packed, all copies.",
+      each((pool) => pool.packedBytes),
+    ),
+    gauge(
+      "plinth_pool_packing_saved_bytes",
+      "Room on the disks that packing has won, all copies.",
+      each((pool) => pool.savedBytes),
     ),
     gauge(
       "plinth_pool_clean_backlog_bytes",

@@ -2,6 +2,7 @@
 import { BLOCK_SIZE } from "../limits.js";
 import type { Latency } from "../metrics/latency.js";
 import type { LatencyReport, VolumeReport, WorkerReport } from "../metrics/metrics.js";
+import { packedUsageOf } from "../volume/compression.js";
 import type { Target } from "./target.js";
 
 export function reportMetrics(target: Target): WorkerReport {
@@ -19,6 +20,7 @@ export function reportMetrics(target: Target): WorkerReport {
         throttled,
         connections: server.connectionsOf(volume) + blk.connectionsOf(volume),
         locked: volume.locked,
+        ...packedUsageOf(pool.table, volume.id),
         mappedBytes: volume.head.map.mappedBlocks * BLOCK_SIZE,
         tailRecords: volume.writer.sequence - volume.checkpointSequence,
       });

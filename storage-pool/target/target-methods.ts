@@ -9,6 +9,7 @@ import type { Reverted } from "../pool/reverts.js";
 import type { RewindProgress } from "../pool/rewind.js";
 import type { VolumeLimits } from "../qos/volume-share.js";
 import type { DiffView } from "../snapshot-control.js";
+import type { Compression } from "../volume/compression.js";
 import type { DiskAway, DiskName } from "./disk-returns.js";
 import type { BlkListening, Listening, OpenedReport, PoolOpening, UsageReport } from "./target-types.js";
 
@@ -50,6 +51,7 @@ export interface TargetMethods {
   /** Key name → key, of encrypted volumes. */
   unlock: [{ pool: string; keys: Readonly<Record<string, Uint8Array>> }, undefined];
   setLimits: [OfVolume & { limits: VolumeLimits }, undefined];
+  setCompression: [OfVolume & { compression: Compression }, undefined];
   /** What was counted since the start. */
   metrics: [undefined, WorkerReport];
   createVolume: [{ pool: string; spec: VolumeSpec }, undefined];

@@ -7,6 +7,7 @@ import type { CheckpointRecord } from "../pool/checkpoint.js";
 import type { DurablePosition } from "../pool/durable-notes.js";
 import type { Opening, VolumeSpec } from "../pool/open-pool.js";
 import type { Unserved } from "../unserved.js";
+import type { PackedUsage } from "../volume/compression.js";
 import type { LostRange } from "../volume/lost-blocks.js";
 import type { DiskName } from "./disk-returns.js";
 
@@ -34,6 +35,8 @@ export interface PoolOpening extends Opening {
   readonly mapDirectory: string;
   /** For pages of maps; MAP_MEMORY_BYTES when undefined. */
   readonly mapMemoryBytes: number | undefined;
+  /** What was not written for so long is packed; as packer.ts says when undefined. */
+  readonly packAfterMs: number | undefined;
   readonly volumes: readonly VolumeSpec[];
 }
 
@@ -54,7 +57,7 @@ export interface BlkListening extends BlkSocketOptions {
   readonly readOnly: boolean;
 }
 
-export interface UsageReport {
+export interface UsageReport extends PackedUsage {
   readonly allocatedBytes: number;
   readonly exclusiveBytes: number;
   readonly snapshots: Readonly<Record<string, number>>;

@@ -50,6 +50,9 @@ const methods: { [M in keyof TargetMethods]: (body: TargetMethods[M][0]) => Answ
   poolUsage: ({ pool }) => target.poolUsage(pool),
   unlock: ({ pool, keys }) => target.unlock(pool, keys),
   setLimits: ({ pool, id, limits }) => target.setLimits(pool, id, limits),
+  setCompression: ({ pool, id, compression }) => {
+    target.pool(pool).volume(id).compression = compression;
+  },
   metrics: () => reportMetrics(target),
   createVolume: ({ pool, spec }) => target.createVolume(pool, spec),
   cloneVolume: ({ pool, spec, origin, snapshot }) => target.cloneVolume(pool, spec, origin, snapshot),

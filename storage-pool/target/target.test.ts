@@ -27,7 +27,14 @@ beforeEach(() => {
   const disk = { ...name, suspect: false, diskClass: "", draining: false, slotCount: 0 };
   target.openPool({
     ...{ name: "p", poolId: "id", disks: [{ ...disk, missing: undefined }], mapDirectory: join(dir, "maps") },
-    ...{ mapMemoryBytes: undefined, volumes: [], epoch: 1, clean: true, nextVolumeId: 1 },
+    ...{
+      mapMemoryBytes: undefined,
+      packAfterMs: undefined,
+      volumes: [],
+      epoch: 1,
+      clean: true,
+      nextVolumeId: 1,
+    },
   });
   pool = target.pool("p");
 });

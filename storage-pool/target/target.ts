@@ -7,8 +7,9 @@ import { BlkServer } from "../blk/blk-server.js";
 import { foreignReason, formatDisk, openDisk, readSuperblock } from "../disk/disk.js";
 import { openDiskFile } from "../disk/disk-file.js";
 import { storageError } from "../errors.js";
-import { BLOCK_SIZE, DIFF_RANGES_MAX, MAP_MEMORY_BYTES } from "../limits.js";
+import { DIFF_RANGES_MAX, MAP_MEMORY_BYTES } from "../limits.js";
 import { DirectoryMapFiles } from "../log/map-files.js";
+import { PACKING } from "../log/packer.js";
 import { NbdServer } from "../nbd/nbd-server.js";
 import { mapMemoryOf, type VolumeSpec } from "../pool/open-pool.js";
 import { type NewMap, Pool } from "../pool/pool.js";
@@ -32,6 +33,7 @@ import type {
   TargetHooks,
   UsageReport,
 } from "./target-types.js";
+import { reportUsage } from "./usage-report.js";
 
 /** Before the sockets are closed. */
 const LAST_BREATHS = 64;
@@ -84,6 +86,7 @@ export class Target {
     try {
       pool = new Pool(disks, maps, opening.volumes, opening, {
         mapMemory: mapMemoryOf(opening.mapMemoryBytes ?? MAP_MEMORY_BYTES),
+        packing: { ...PACKING, coldMs: opening.packAfterMs ?? PACKING.coldMs },
         syncAside: (onSynced) => this.server.syncAside(onSynced),
         onLost: (volume, range) => this.#hooks.onLost(volume, range),
         onDurable: (positions) => this.#hooks.onDurable(positions),
@@ -292,20 +295,8 @@ export class Target {
 
   usage(pool: string, id: number, exact = false): UsageReport {
     const volume = this.pool(pool).volume(id);
-    const used = this.pool(pool).usageOf(id, exact);
-    const { allocatedBytes, exclusiveBytes, historyBytes, snapshotExclusiveBytes } = used;
-    const { history, promises } = volume;
-    return {
-      promisedBytes: promises.total * BLOCK_SIZE,
-      historyBytes,
-      earliestMs: history.earliestMs ?? 0,
-      historyShort: history.shortened,
-      allocatedBytes,
-      exclusiveBytes,
-      snapshots: Object.fromEntries(snapshotExclusiveBytes),
-      lostRanges: this.pool(pool).lostRangesOf(id),
-      connections: this.server.connectionsOf(volume) + this.blk.connectionsOf(volume),
-    };
+    const connections = this.server.connectionsOf(volume) + this.blk.connectionsOf(volume);
+    return reportUsage(this.pool(pool), volume, connections, exact);
   }
 
   /** Listening already, with the socket in its place, is no error and disturbs nobody. Returns the port, if any. */

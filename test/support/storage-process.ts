@@ -9,11 +9,15 @@ export class StorageProcess extends DaemonProcess {
   readonly dir: string;
   readonly disks: readonly string[];
 
-  constructor(diskNames: readonly string[] = ["d0"], env: NodeJS.ProcessEnv = {}) {
+  constructor(
+    diskNames: readonly string[] = ["d0"],
+    env: NodeJS.ProcessEnv = {},
+    options: readonly string[] = [],
+  ) {
     const dir = mkdtempSync("/tmp/st-");
     const disks = diskNames.map((name) => resolve(dir, name));
     super({
-      args: ["storaged", "--dir", join(dir, "s"), ...disks.flatMap((disk) => ["--disk", disk])],
+      args: ["storaged", "--dir", join(dir, "s"), ...disks.flatMap((disk) => ["--disk", disk]), ...options],
       controlSocket: join(dir, "s", "control.sock"),
       env,
     });

@@ -18,6 +18,9 @@ export interface VolumeFacts {
   /** What no copy holds any more, of the volume or of a snapshot. */
   readonly lostRanges?: readonly LostFacts[];
   readonly limits?: LimitFacts | undefined;
+  readonly compression?: string | undefined;
+  readonly packedBytes?: number | undefined;
+  readonly savedBytes?: number | undefined;
   readonly promisedBytes?: number | undefined;
   readonly historyBytes?: number | undefined;
   readonly rewindSeconds?: number | undefined;
@@ -247,6 +250,7 @@ export class StorageClient {
     readonly class?: string;
     readonly encrypted?: boolean;
     readonly rewindSeconds?: number;
+    readonly compression?: string;
   }): Promise<unknown> {
     return this.#call("volume.create", volume);
   }
@@ -257,6 +261,10 @@ export class StorageClient {
 
   setRewind(name: string, rewindSeconds: number): Promise<unknown> {
     return this.#call("volume.set", { name, rewindSeconds });
+  }
+
+  setCompression(name: string, compression: string): Promise<unknown> {
+    return this.#call("volume.set", { name, compression });
   }
 
   setLimits(name: string, limits: LimitFacts): Promise<unknown> {
@@ -370,6 +378,9 @@ function volumeFacts(volume: Fields): VolumeFacts {
       lengthBytes: number(range["lengthBytes"]),
     })),
     limits: limitFacts(volume["limits"] as Fields | undefined),
+    compression: optionalText(volume["compression"]),
+    packedBytes: optionalNumber(volume["packedBytes"]),
+    savedBytes: optionalNumber(volume["savedBytes"]),
     promisedBytes: optionalNumber(volume["promisedBytes"]),
     historyBytes: optionalNumber(volume["historyBytes"]),
     rewindSeconds: optionalNumber(volume["rewindSeconds"]),

@@ -193,7 +193,7 @@ export class StorageReconciler {
     const { namespace } = volume.metadata;
     const { source, pool, copies, size } = volume.spec;
     const where = volume.spec.class === undefined ? {} : { class: volume.spec.class };
-    const { encrypted = false } = volume.spec;
+    const { encrypted = false, compression } = volume.spec;
     if (source === undefined) {
       const rewindSeconds = rewindSecondsOf(volume.spec) ?? 0;
       await storage.createVolume({
@@ -202,6 +202,7 @@ export class StorageReconciler {
         sizeBytes: quantityBytes(size),
         copies,
         encrypted,
+        ...(compression === undefined ? {} : { compression }),
         rewindSeconds,
         ...where,
       });
@@ -231,6 +232,8 @@ export class StorageReconciler {
       allocatedBytes: facts.allocatedBytes,
       promisedBytes: facts.promisedBytes,
       historyBytes: facts.historyBytes,
+      packedBytes: facts.packedBytes,
+      savedBytes: facts.savedBytes,
       rewindFrom: facts.rewindFrom === undefined ? undefined : formatTime(Date.parse(facts.rewindFrom)),
       attachedTo,
       observedGeneration: volume.metadata.generation,
@@ -248,6 +251,7 @@ export class StorageReconciler {
             },
       intact(facts),
       ...(volume.spec.rewindWindow === undefined ? [] : [rewindable(facts)]),
+      ...(volume.spec.compression === undefined ? [] : [compressed(facts)]),
     ]);
   }
 
@@ -293,6 +297,8 @@ export class StorageReconciler {
         (unserved !== undefined && conditionOf(volume, "Ready")?.message !== unserved) ||
         volume.status.promisedBytes !== facts.promisedBytes ||
         volume.status.historyBytes !== facts.historyBytes ||
+        volume.status.packedBytes !== facts.packedBytes ||
+        volume.status.savedBytes !== facts.savedBytes ||
         hasMovedOn(volume.status.rewindFrom, facts.rewindFrom) ||
         conditionOf(volume, "Intact")?.message !== intact(facts).message;
       if (differs) await this.#showVolume(volume, facts);
@@ -367,7 +373,11 @@ async function keepAsWanted(storage: StorageClient, volume: Volume, facts: Volum
     await storage.setRewind(name, rewindSeconds);
     changed = true;
   }
-  const { limits } = volume.spec;
+  const { limits, compression } = volume.spec;
+  if (compression !== undefined && compression !== (facts.compression ?? compression)) {
+    await storage.setCompression(name, compression);
+    changed = true;
+  }
   if (limits !== undefined) {
     const { iops = 0, bandwidth = "0", burstSeconds = 1 } = limits;
     const bytesPerSecond = quantityBytes(bandwidth);
@@ -412,6 +422,20 @@ function rewindable({ rewindFrom, rewindShort }: VolumeFacts) {
   if (rewindShort !== true) return { type, status: "True", reason: "Kept", message: "" } as const;
   const message = `only from ${rewindFrom} on: the pool was short of room`;
   return { type, status: "True", reason: "Shortened", message } as const;
+}
+
+/** Whether anything is packed as the Volume wants it. */
+function compressed({ compression = "none", packedBytes = 0, savedBytes = 0 }: VolumeFacts) {
+  const type = "Compressed";
+  if (compression === "none") return { type, status: "False", reason: "NotWanted", message: "" } as const;
+  const message = `${packedBytes} bytes are packed, which saves ${savedBytes} on the disks`;
+  if (packedBytes > 0) return { type, status: "True", reason: "Packed", message } as const;
+  return {
+    type,
+    status: "False",
+    reason: "NothingPacked",
+    message: "nothing was cold and shrank yet",
+  } as const;
 }
 
 function conditionOf({ status }: Volume, type: string) {
