@@ -10,6 +10,7 @@ const FOUND_BY_COUNTS = /counts: |is no prefix|damaged|has changed|does not hold
 
 afterEach(() => {
   vi.doUnmock(`${POOL}/log/recovery.js`);
+  vi.doUnmock(`${POOL}/log/relocation.js`);
   vi.doUnmock(`${POOL}/log/checksum.js`);
   vi.doUnmock(`${POOL}/volume/map-page.js`);
   vi.doUnmock(`${POOL}/pool/catalogue-age.js`);
@@ -224,4 +225,39 @@ test("a disk that is back and whose copies stand in slots that count as free is 
     return { takeBack };
   });
   expect(await firstFailure(88, 160)).toMatch(/after a disk came back: block/);
+});
+
+test("a block that gets the place of what was packed, though it is another, is found", {
+  timeout: 300_000,
+}, async () => {
+  vi.doMock(`${POOL}/log/relocation.js`, async (original) => {
+    const real = (await original()) as typeof import("../../storage-pool/log/relocation.js");
+    class Relocation extends real.Relocation {
+      readonly #volumes: ConstructorParameters<typeof real.Relocation>[0]["volumes"];
+      constructor(options: ConstructorParameters<typeof real.Relocation>[0]) {
+        super(options);
+        this.#volumes = options.volumes;
+      }
+      override redirect(block: number, _from: number, location: number): void {
+        for (const { head } of this.#volumes.values()) {
+          const now = head.map.location(block);
+          if (now !== 0) super.redirect(block, now, location);
+        }
+      }
+    }
+    return { ...real, Relocation };
+  });
+  expect(await firstFailure(7)).toMatch(/cannot be read|counts: |is no prefix|has changed|does not hold/);
+});
+
+test("a packed segment that is freed before maps name it is found", { timeout: 300_000 }, async () => {
+  const { SegmentTable } = await import(`${POOL}/log/segment-table.js`);
+  type Table = InstanceType<typeof SegmentTable>;
+  const allocate = SegmentTable.prototype.allocatePacked;
+  SegmentTable.prototype.allocatePacked = function hasty(this: Table, ...all: Parameters<typeof allocate>) {
+    const made = allocate.apply(this, all);
+    if (typeof made === "object") Object.defineProperty(made, "moving", { get: () => false, set: () => {} });
+    return made;
+  };
+  expect(await firstFailure(14)).toMatch(/undefined|cannot be read|counts: |is no prefix|has changed/);
 });

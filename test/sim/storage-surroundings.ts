@@ -2,6 +2,7 @@
 // catalogue. Thread: any.
 import { Random } from "../../base/random/index.js";
 import { type Disk, formatDisk, missingDisk, openDisk } from "../../storage-pool/disk/disk.js";
+import type { Packing } from "../../storage-pool/log/packer.js";
 import type { CheckpointRecord } from "../../storage-pool/pool/checkpoint.js";
 import type { DurablePosition } from "../../storage-pool/pool/durable-notes.js";
 import { recordedKeyframes } from "../../storage-pool/pool/keyframes.js";
@@ -50,6 +51,8 @@ export class Surroundings {
   readonly keyId: string;
   /** Mostly so little memory for maps that pages come and go all the time. */
   readonly mapMemory: MapMemory;
+  /** Soon, and in half of the worlds segments that hold so little that the cleaner empties them at once. */
+  readonly packing: Packing;
   /** One copy only, and bits flip. */
   readonly rots: boolean;
   disks: SimulatedDisk[] = [];
@@ -92,6 +95,7 @@ export class Surroundings {
       // And so little for changed ones that checkpoints follow each other, and writers wait for them.
       ...(seed % 7 < 3 ? { dirtyPages: 1 + (seed % 7), pagesPerWrite: 1 } : {}),
     };
+    this.packing = { coldMs: 0, leastBlocks: seed % 2 === 0 ? 24 : 920 };
     this.rots = this.copies === 1 && this.random.chance(0.2);
     const slots = Math.floor((this.random.chance(0.3) ? 14 : 26) / diskCount) * this.copies + 3;
     this.sizeBytes = Math.max(10, slots) * 4 * MIB;
@@ -103,6 +107,29 @@ export class Surroundings {
   /** Milliseconds since 1970. */
   get clockMs(): number {
     return 1e12 + this.nowMs;
+  }
+
+  /** A volume of this world; `compressed`: where that can be. */
+  emptySpec(id: number, originVolume: number, sizeBytes: number, compressed: boolean): MutableSpec {
+    return {
+      id,
+      name: `v${id}`,
+      sizeBytes,
+      copies: this.copies,
+      epoch: 1,
+      mapFile: "",
+      checkpointSequence: 0,
+      durableSequence: 0,
+      originVolume,
+      snapshots: [],
+      diskClass: "",
+      keyId: this.keyId,
+      rewindMs: 0,
+      keyframes: [],
+      clockMs: 0,
+      deletedAtMs: 0,
+      compression: compressed && this.keyId === "" ? "deflate" : "none",
+    };
   }
 
   /** A deleted volume is asked to go. */
@@ -151,6 +178,7 @@ export class Surroundings {
       { epoch: ++this.epoch, clean: false, nextVolumeId: this.nextVolumeId },
       {
         mapMemory: this.mapMemory,
+        packing: this.packing,
         syncAside: (onSynced) => this.syncAside(onSynced),
         onDurable: (positions) => this.noteDurable(positions),
         onFailed: (index) => this.changeDisk(index, { suspect: true }),

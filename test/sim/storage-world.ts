@@ -23,6 +23,7 @@ import {
   type Write,
 } from "./storage-model.js";
 import { readInOrder } from "./storage-order.js";
+import { packSome } from "./storage-packing.js";
 import { readBlocksTogether } from "./storage-reads.js";
 import { NO_FAULTS, SimulatedCrash } from "./storage-simulator.js";
 import { EndOfWorld, type MutableSpec, Surroundings } from "./storage-surroundings.js";
@@ -42,6 +43,8 @@ export class World extends Surroundings {
   readonly audited: boolean;
   /** For volumes that are read in order now and then, as in most worlds. */
   readonly reading: Random | undefined;
+  /** For volumes that are compressed, as in two of seven worlds: those of seeds that found something once are as they were. */
+  readonly compressing: Random | undefined;
   nextTag = 1;
   nextId = 1;
 
@@ -49,6 +52,7 @@ export class World extends Surroundings {
     super(seed);
     this.audited = seed % 2 === 0;
     this.reading = [1, 3, 4, 5, 7].includes(seed % 8) ? new Random(seed + 2 ** 29) : undefined;
+    this.compressing = [0, 3].includes(seed % 7) ? new Random(seed + 2 ** 28) : undefined;
     this.create();
   }
 
@@ -93,25 +97,7 @@ export class World extends Surroundings {
   }
 
   newSpec(originVolume: number): MutableSpec {
-    const id = this.nextId++;
-    return {
-      id,
-      name: `v${id}`,
-      sizeBytes: VOLUME_BLOCKS * BLOCK,
-      copies: this.copies,
-      epoch: 1,
-      mapFile: "",
-      checkpointSequence: 0,
-      durableSequence: 0,
-      originVolume,
-      snapshots: [],
-      diskClass: "",
-      keyId: this.keyId,
-      rewindMs: 0,
-      keyframes: [],
-      clockMs: 0,
-      deletedAtMs: 0,
-    };
+    return this.emptySpec(this.nextId++, originVolume, VOLUME_BLOCKS * BLOCK, this.compressing !== undefined);
   }
 
   step(): void {
@@ -120,6 +106,7 @@ export class World extends Surroundings {
     const dice = this.random.below(1000);
     this.surround();
     if (this.reading?.chance(0.08)) readInOrder(this, this.reading);
+    if (this.compressing?.chance(0.3)) packSome(this, this.compressing);
     if (dice < 550) this.batch(id);
     else if (dice < 660) this.flush(id);
     else if (dice < 810) this.housekeep(1 + this.random.below(40));
