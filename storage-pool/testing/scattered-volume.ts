@@ -11,6 +11,7 @@ import { openDiskFile } from "../disk/disk-file.js";
 import { OK } from "../errors.js";
 import { BLOCK_SIZE } from "../limits.js";
 import { DirectoryMapFiles } from "../log/map-files.js";
+import { PACKING, type Packing } from "../log/packer.js";
 import { Pool } from "../pool/pool.js";
 import type { Volume } from "../volume/volume.js";
 
@@ -24,6 +25,7 @@ const FILE_BYTES = 64 * 1024 * 1024;
 export function scatteredVolume(
   dir: string,
   copies: number,
+  packing: Packing = PACKING,
 ): { pool: Pool; volume: Volume; expected: Buffer } {
   const paths = Array.from({ length: copies }, (_, i) => join(dir, `disk${i}`));
   const disks = paths.map((path, diskIndex) => {
@@ -39,7 +41,7 @@ export function scatteredVolume(
     maps,
     [],
     { epoch: 1, clean: false, nextVolumeId: 2 },
-    { wallClock: () => 1e12 },
+    { wallClock: () => 1e12, packing },
   );
   const volume = pool.createVolume({
     ...{

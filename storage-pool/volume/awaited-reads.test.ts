@@ -220,3 +220,42 @@ test("without io_uring nothing is awaited", () => {
   make(1);
   expect(begin(stored(0), 1)).toBe(-1);
 });
+
+test("what is packed is not read by itself, nor prepared, but unpacked for who waits", () => {
+  const blocks = 1024;
+  ({ pool } = scatteredVolume(dir, 1, { coldMs: 0, leastBlocks: 600 }));
+  pool.reader.awaited = awaited;
+  volume = pool.createVolume({
+    ...{ id: 2, name: "w", sizeBytes: blocks * BLOCK_SIZE, copies: 1, epoch: 1, mapFile: "" },
+    ...{
+      checkpointSequence: 0,
+      durableSequence: 0,
+      originVolume: 0,
+      snapshots: [],
+      diskClass: "",
+      keyId: "",
+    },
+    ...{ rewindMs: 0, keyframes: [], clockMs: 0, deletedAtMs: 0, compression: "deflate" as const },
+  });
+  const source = new DataBuffer(blocks * BLOCK_SIZE);
+  for (let i = 0; i < blocks; i++) source.bytes.fill(1 + (i % 255), i * BLOCK_SIZE, (i + 1) * BLOCK_SIZE);
+  expected = Buffer.from(source.bytes);
+  expect(volume.stageWrite(source, 0, 0, expected.byteLength)).toBe(OK);
+  expect(volume.flush()).toBe(OK);
+  volume.writer.seal();
+  const isPacked = (block: number) => pool.table.isPackedOrLost(volume.head.map.location(block));
+  for (let n = 0; n < 3000 && !isPacked(0); n++) {
+    const outcome = pool.housekeeper.housekeep(1e6 + n);
+    if (typeof outcome === "object") pool.housekeeper.checkpointRecorded(true);
+  }
+  expect(isPacked(3)).toBe(true);
+  for (const [first, count] of [
+    [3, 1],
+    [0, AWAITED_BLOCKS_MAX],
+  ] as const) {
+    expect(begin(first, count)).toBe(-1);
+    expect(volume.prepareRead(source, 0, first * BLOCK_SIZE, count * BLOCK_SIZE)).toBe(-1);
+    expect(volume.read(source, 0, first * BLOCK_SIZE, count * BLOCK_SIZE)).toBe(OK);
+    expect(content(first, count).equals(source.bytes.subarray(0, count * BLOCK_SIZE))).toBe(true);
+  }
+});
