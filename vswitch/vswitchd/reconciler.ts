@@ -73,6 +73,8 @@ export class Reconciler {
 
   async #run(): Promise<void> {
     this.#retry?.cancel();
+    this.#toldBefore = this.#told;
+    this.#told = new Map();
     const model = this.#modules.read();
     this.errors.clear();
     for (const { config, ports, error } of model.bridges) {
@@ -92,6 +94,17 @@ export class Reconciler {
   }
 
   #failures = 0;
+  /** By what was tried in the run at hand, why it failed; and in the run before. */
+  #told = new Map<string, string>();
+  #toldBefore: ReadonlyMap<string, string> = this.#told;
+
+  /** What fails again as before is in the log already; a warning each RETRY_MS would bury the others. */
+  #tell(what: string, thrown: unknown, about: object, message: string): void {
+    const reason = describeError(thrown);
+    this.#told.set(what, reason);
+    const level = this.#toldBefore.get(what) === reason ? "debug" : "warn";
+    this.#modules.log[level]({ err: thrown, ...about }, message);
+  }
 
   async #setZoneTimeouts({ zoneTimeouts }: SwitchConfig): Promise<void> {
     const text = JSON.stringify(zoneTimeouts);
@@ -101,7 +114,7 @@ export class Reconciler {
       this.#zoneTimeouts = text;
     } catch (thrown) {
       this.#failures++;
-      this.#modules.log.warn({ err: thrown }, "could not set the time-outs of connection tracking zones");
+      this.#tell("zones", thrown, {}, "could not set the time-outs of connection tracking zones");
     }
   }
   #zoneTimeouts = "[]";
@@ -159,17 +172,25 @@ export class Reconciler {
   }
 
   async #attempt(action: Action, key: string | undefined, work: () => Promise<void>): Promise<boolean> {
+    const about = { action: action.kind, target: targetOf(action) };
+    const what = `${about.action} ${about.target}`;
     try {
       await work();
-      this.#modules.log.debug({ action: action.kind, target: key }, "carried out");
+      this.#modules.log[this.#toldBefore.has(what) ? "info" : "debug"](about, "carried out");
       return true;
     } catch (thrown) {
       this.#failures++;
-      this.#modules.log.warn({ err: thrown, action: action.kind, target: key }, "could not carry out");
+      this.#tell(what, thrown, about, "could not carry out");
       if (key !== undefined) this.errors.set(key, describeError(thrown));
       return false;
     }
   }
+}
+
+function targetOf(action: Action): string {
+  if ("port" in action) return portKey(action.bridge, action.port.name);
+  if ("bridge" in action) return portKey(action.bridge, action.name);
+  return "config" in action ? action.config.name : action.name;
 }
 
 export function portKey(bridge: string, port: string): string {
