@@ -57,7 +57,7 @@ export class PortFactory {
   }
 
   /**
-   * Throws PORT_TYPE_UNKNOWN, PORT_OPTION_MISSING or PORT_FAILED. What another process has `handed` over is ours in any
+   * Throws PORT_TYPE_UNKNOWN, PORT_OPTION_MISSING, PORT_OPTION_INVALID or PORT_FAILED. What another process has `handed` over is ours in any
    * case; what makes no sense of it is closed, and the port opened anew.
    */
   create(spec: PortSpec, handed?: HandedPort): Port {
@@ -65,8 +65,11 @@ export class PortFactory {
       try {
         return this.#create(spec, handed);
       } catch (thrown) {
-        if (!(thrown instanceof PlinthError) || thrown.code !== "HANDED_PORT_INVALID") throw thrown;
-        for (const fd of handed?.fds ?? []) closeFile(fd);
+        const code = thrown instanceof PlinthError ? thrown.code : "";
+        // Options are looked at before what was handed over is taken.
+        if (code === "HANDED_PORT_INVALID" || code === "PORT_OPTION_INVALID")
+          for (const fd of handed?.fds ?? []) closeFile(fd);
+        if (code !== "HANDED_PORT_INVALID") throw thrown;
         return this.#create(spec);
       }
     });
@@ -90,7 +93,7 @@ export class PortFactory {
     const { name } = spec;
     const { pool, window } = this.#modules;
     // Memory that its owner can truncate (testpmd, hugetlbfs) could take the worker down: only on request.
-    const allowUnsealed = spec.options["allow-unsealed-memory"] === "true";
+    const allowUnsealed = isSet(spec, "allow-unsealed-memory");
     const more = handed === undefined ? {} : { handed };
     switch (spec.type) {
       case "dpdkvhostuserclient": {
@@ -102,7 +105,7 @@ export class PortFactory {
         return new VhostUserPort({ name, pool, window, path, role: "listen", allowUnsealed, ...more });
       }
       case "stream": {
-        const role = spec.options["server"] === "true" ? "listen" : "dial";
+        const role = isSet(spec, "server") ? "listen" : "dial";
         return new StreamPort({ name, pool, window, path: need(spec, "path"), role, ...more });
       }
       case "patch":
@@ -114,7 +117,7 @@ export class PortFactory {
       case "afxdp":
         return this.#createAfxdp(spec);
       case "system": {
-        const qdiscBypass = spec.options["qdisc-bypass"] === "true";
+        const qdiscBypass = isSet(spec, "qdisc-bypass");
         return new SystemPort({ name, pool, window, mtu: spec.mtu, qdiscBypass, ...more });
       }
       case "dummy":
@@ -125,10 +128,10 @@ export class PortFactory {
   }
 
   #createTap(spec: PortSpec, handed: HandedPort | undefined): Port {
-    const { name, options, mtu, mac } = spec;
+    const { name, mtu, mac } = spec;
     const { pool } = this.#modules;
     const queues = queuesOf(spec, TAP_QUEUES_MAX);
-    const persistent = options["persist"] === "true";
+    const persistent = isSet(spec, "persist");
     const more = handed === undefined ? {} : { handed };
     return new TapPort({ name, pool, mtu, queues, persistent, mac, ...more });
   }
@@ -163,6 +166,14 @@ function queuesOf({ options }: PortSpec, max: number): number {
   const queues = /^\d{1,3}$/.test(text) ? Number(text) : 0;
   if (queues < 1 || queues > max) throw invalid("n_rxq", text, `1–${max} are`);
   return queues;
+}
+
+/** In whatever case, as Open vSwitch reads them. */
+function isSet({ options }: PortSpec, option: string): boolean {
+  const text = options[option] ?? "false";
+  if (/^true$/i.test(text)) return true;
+  if (/^false$/i.test(text)) return false;
+  throw invalid(option, text, "true, false are");
 }
 
 function invalid(option: string, value: string, expected: string): PlinthError {
