@@ -472,12 +472,21 @@ describe("VhostUserPort", () => {
     guest.close();
   });
 
-  it("names why there is no link", () => {
+  it("names why there is no link", async () => {
     const port = new VhostUserPort({ name: "vm", pool, window, path: `${dir}/none`, role: "dial" });
     port.tick(performance.now());
     expect(port.lastError).toContain("ENOENT");
     expect(port.linkUp).toBe(false);
     port.close();
+    const waiting = new VhostUserPort({ name: "vm", pool, window, path: `${dir}/n`, role: "listen" });
+    const guest = await dialGuest(`${dir}/n`, () => waiting.tick(performance.now()));
+    waiting.tick(performance.now());
+    expect(waiting.lastError).toBe("connected, and no driver has started the queues yet");
+    await guest.start();
+    await linkUp(waiting);
+    expect(waiting.lastError).toBe("");
+    waiting.close();
+    guest.close();
     const path = `${dir}/${"x".repeat(120)}`;
     expect(() => new VhostUserPort({ name: "vm", pool, window, path, role: "dial" })).toThrowError(
       expect.objectContaining({ code: "SOCKET_PATH_TOO_LONG" }),

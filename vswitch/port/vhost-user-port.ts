@@ -48,6 +48,9 @@ import {
   QUEUE_PAIRS_MAX,
 } from "./virtio-net-device.js";
 
+/** QEMU connects before its guest has booted. */
+const NOT_STARTED = "connected, and no driver has started the queues yet";
+
 export interface VhostUserPortOptions {
   readonly name: string;
   /** Its arena must be the window's: both sides of every copy lie in one array. */
@@ -131,7 +134,8 @@ export class VhostUserPort implements Port {
 
   /** Why the link is down, as far as known; empty when it is up. */
   get lastError(): string {
-    return this.#link.lastError;
+    const { lastError } = this.#link;
+    return lastError === "" && this.#backend !== undefined && !this.linkUp ? NOT_STARTED : lastError;
   }
 
   /** The feature bits that the driver chose; undefined while nobody is connected. */
