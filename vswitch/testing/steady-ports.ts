@@ -1,9 +1,16 @@
 // Ports for a datapath in steady state that come in pairs, each of which gets what leaves by the other: over devices of the
-// host, where that lets us, and over sockets; and one whose peer reads nothing.
+// host, where that lets us, and over sockets; and one whose peer reads nothing, and has sent the beginning of a frame.
 import { execFileSync } from "node:child_process";
 import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { closeFile, listenUnix, probeFacility, sysAccept } from "../../base/linux/index.js";
+import {
+  addressOf,
+  closeFile,
+  listenUnix,
+  probeFacility,
+  sysAccept,
+  sysSend,
+} from "../../base/linux/index.js";
 import { type PacketPool, type Port, StreamPort } from "../../base/packet/index.js";
 import type { GuestWindow } from "../../base/virtio/index.js";
 import { AfxdpPort, SystemPort, TapPort } from "../port/index.js";
@@ -37,7 +44,7 @@ export function addDevicePorts({ pool, window, join: joinPair, removals }: Stead
   joinPair("xdp", (end) => new AfxdpPort({ name: ends[end - 1] as string, pool, window }));
 }
 
-/** A stream port and its peer, which dials it; and one whose buffer is always full. */
+/** A stream port and its peer, which dials it; and one whose buffer is always full, with a part of a frame in the other. */
 export function addStreamPorts(dir: string, modules: SteadyPortModules): void {
   const { pool, window, join: joinPair, feed, removals } = modules;
   const path = join(dir, "stream");
@@ -49,6 +56,9 @@ export function addStreamPorts(dir: string, modules: SteadyPortModules): void {
   const listener = listenUnix(deaf);
   feed(new StreamPort({ name: "deaf", pool, window, path: deaf }));
   const fds = [sysAccept(listener), listener];
+  // A frame of 100 bytes begins, and never ends.
+  const begun = Uint8Array.of(0, 0, 0, 100, 1, 2, 3);
+  sysSend(fds[0] as number, addressOf(begun), begun.byteLength);
   removals.push(() => fds.forEach(closeFile));
 }
 
