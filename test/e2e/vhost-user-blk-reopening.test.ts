@@ -71,7 +71,7 @@ it("keeps guests and clients while a disk's return opens the pool anew: nothing 
   const before = connectionsAt(socket());
   expect(before).toHaveLength(1);
   const line =
-    "for i in $(seq 1 60); do dd if=/dev/urandom of=/tmp/p bs=64k count=4 2>/dev/null; dd if=/tmp/p of=/dev/vda bs=64k seek=$((4*i)) oflag=direct conv=fsync 2>/dev/null || echo FAILED; md5sum </tmp/p; done";
+    "for i in $(seq 1 60); do dd if=/dev/urandom of=/tmp/p bs=64k count=4 2>/dev/null; dd if=/tmp/p of=/dev/vda bs=64k seek=$((4*i)) oflag=direct conv=fsync 2>/dev/null || echo FAILED; md5sum </tmp/p; sleep 0.3; done";
   const allocated = (await view("guest")).allocatedBytes;
   const done = guest.start(line);
   await waitFor(
