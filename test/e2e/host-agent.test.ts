@@ -169,6 +169,8 @@ describe("plinth host", () => {
     const [pid] = qemu();
     process.kill(pid as number, "SIGKILL");
     await waitFor(() => qemu().length === 1 && qemu()[0] !== pid, "another QEMU", 30_000, 50);
+    // Until it is noticed the status is that of the one that died.
+    await waitFor(async () => (await reasons("solo")).includes("Died"), "the event", 30_000, 50);
     await untilPhase("solo", "Running");
     expect(await exec("solo", "ls /root")).not.toContain("memory");
     expect(await reasons("solo")).toContain("Died");
