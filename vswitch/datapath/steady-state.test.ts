@@ -44,9 +44,10 @@ describe("the data path in steady state", () => {
       expect(told.finishedByWorker).toBeGreaterThan(100_000);
       expect(told.deoptimisations).toEqual([]);
       expect(told.collections).toBe(0);
-      // Asking for the number takes some itself, and code that is still being compiled.
+      // Asking for the number takes some itself, and code that is still being compiled: less than a byte for each packet.
+      // Mostly it is 25 KiB; of one run in five V8 compiles something so that it is 200.
       expect(told.allocatedBytes).toHaveLength(4);
-      expect(Math.min(...told.allocatedBytes)).toBeLessThan(128 * 1024);
+      expect(Math.min(...told.allocatedBytes)).toBeLessThan(384 * 1024);
       // Spinning and sleeping, a hundred thousand turns each: not a byte for each.
       expect(told.idleBytes).toHaveLength(2);
       for (const bytes of told.idleBytes) expect(bytes).toBeLessThan(32 * 1024);
