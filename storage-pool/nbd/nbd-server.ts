@@ -187,7 +187,7 @@ export class NbdServer implements FlushQueue {
     }
     times.lap(HOP_APPEND, count);
     const alone = touched.length === 1 && (this.#awaited?.count ?? 0) === 0;
-    const ahead = this.#awaited?.goesAhead ?? false;
+    const ahead = this.#awaited?.goesAhead() ?? false;
     for (let i = 0; i < touched.length; i++) {
       const connection = touched[i]!;
       connection.parsed = false;

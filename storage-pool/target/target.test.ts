@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { Epoll } from "../../base/linux/index.js";
 import type { Pool } from "../pool/pool.js";
+import { AwaitedReads } from "../volume/awaited-reads.js";
 import { formatPool } from "./pool-disk-files.js";
 import { Target } from "./target.js";
 
@@ -75,4 +76,12 @@ test("guests have their turn in every breath, also while clients of NBD always h
   const breath = vi.spyOn(target.blk, "breath").mockReturnValue(false);
   for (let i = 0; i < 3; i++) expect(target.endBreath()).toBe(true);
   expect(breath).toHaveBeenCalledTimes(3);
+});
+
+test("a volume, and with it its key, goes only when the reads that are under way have come back", () => {
+  const order: string[] = [];
+  vi.spyOn(AwaitedReads.prototype, "drain").mockImplementation(() => void order.push("drain"));
+  vi.spyOn(pool, "deleteVolume").mockImplementation(() => void order.push("delete"));
+  target.deleteVolume("p", 1, "v");
+  expect(order).toEqual(["drain", "delete"]);
 });

@@ -210,6 +210,8 @@ export class Target {
   deleteVolume(pool: string, id: number, name: string): void {
     this.#unserve(name);
     this.#exports.forget(id);
+    // Its key may go with it, which reads that are under way are decrypted by.
+    this.#drainReads();
     this.pool(pool).deleteVolume(id);
   }
 
@@ -384,9 +386,13 @@ export class Target {
 
   /** Waits for all reads and syncs that are under way, and answers them. */
   #drain(): void {
+    this.#drainReads();
+    this.#syncer.drain();
+  }
+
+  #drainReads(): void {
     this.#awaited.drain();
     this.server.sendReads();
-    this.#syncer.drain();
   }
 
   /** Answers what has come, ends all connections, makes everything durable and lets go of the disks. */

@@ -2,7 +2,8 @@
 //
 //   take ─► hole or expect (each block), add (each run) ─► … ─► wait: checked, decrypted ─► readDone
 //
-// Invariants: a slot's memory is the kernel's from add() until all its runs have come back, whoever has gone meanwhile.
+// Invariants: a slot's memory is the kernel's from add() until all its runs have come back, whoever has gone meanwhile; a
+// cipher is closed only after drain().
 // What is handed on as good has the checksums that the map had when the read began, so it was right at some time since;
 // whatever else comes back, a place that is used anew meanwhile among it, is EIO and to be read again the plain way,
 // which repairs and tells. Thread: its creator. Hot: yes.
@@ -122,7 +123,7 @@ export class AwaitedReads {
   }
 
   /** Whether to take reads without trying first, as most of late had to be waited for; one time in RETRY_EVERY not. */
-  get goesAhead(): boolean {
+  goesAhead(): boolean {
     return this.#isCold && ++this.#breaths % RETRY_EVERY !== 0;
   }
 
